@@ -1,0 +1,140 @@
+#include "core/attention/columns.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+#include "core/base/parallel.hpp"
+
+namespace attnlab::attention {
+namespace {
+
+size_t element_bytes(int32_t dtype) {
+  switch (dtype) {
+    case ATTNLAB_U8: return 1;
+    case ATTNLAB_F32:
+    case ATTNLAB_I32: return 4;
+    default: return 8;
+  }
+}
+
+int64_t record_count(const plugin::ColumnSpec& spec, int64_t keys) {
+  if (spec.per == ATTNLAB_PER_SEQUENCE) return 1;
+  return (keys + spec.page_size - 1) / spec.page_size;
+}
+
+/// Keys encoded by one task. A multiple of the page size, so the split cannot matter.
+constexpr int64_t encode_grain = 4096;
+
+attnlab_error no_error() {
+  attnlab_error error{};
+  error.struct_size = sizeof error;
+  return error;
+}
+
+}  // namespace
+
+KeyState::KeyState(const plugin::Masker& masker, const attnlab_geometry& geometry, uint64_t rng_key)
+    : masker_(&masker) {
+  for (auto& spec : masker.columns(geometry)) {
+    ColumnData column;
+    column.record_bytes = static_cast<size_t>(spec.width) * element_bytes(spec.dtype);
+    if (spec.page_size > 0) page_multiple_ = std::lcm(page_multiple_, spec.page_size);
+    column.spec = std::move(spec);
+    columns_.push_back(std::move(column));
+  }
+  if (const auto* table = masker.state_table(); table != nullptr) {
+    attnlab_error error = no_error();
+    void* state = nullptr;
+    masker.check(table->create(masker.self(), &geometry, rng_key, &state, &error), error, "state.create");
+    opaque_ = own(state);
+  }
+  resize(0);
+}
+
+KeyState::Opaque KeyState::own(void* state) const {
+  const auto* table = masker_->state_table();
+  const void* self = masker_->self();
+  return {state, [table, self](void* p) { table->destroy(self, p); }};
+}
+
+void KeyState::resize(int64_t key_count) {
+  key_count_ = key_count;
+  for (auto& column : columns_) {
+    // Zeros, so that a record which `encode` leaves alone has defined content.
+    column.data.resize(static_cast<size_t>(record_count(column.spec, key_count)) * column.record_bytes);
+  }
+  refresh_view();
+}
+
+void KeyState::refresh_view() {
+  pointers_.clear();
+  for (auto& column : columns_) {
+    pointers_.push_back({{column.spec.name.data(), column.spec.name.size()},
+                         column.data.data(),
+                         record_count(column.spec, key_count_),
+                         column.spec.width});
+  }
+  view_ = {sizeof view_, 0, pointers_.size(), pointers_.data()};
+}
+
+void KeyState::encode(attnlab_key_block block, int64_t begin, int64_t end) {
+  if (columns_.empty() || begin >= end) return;
+  const int64_t grain = (encode_grain + page_multiple_ - 1) / page_multiple_ * page_multiple_;
+  base::parallel_for((end - begin + grain - 1) / grain, [&](int64_t i, int) {
+    attnlab_key_block part = block;
+    part.begin = begin + i * grain;
+    part.end = std::min(end, part.begin + grain);
+    masker_->encode(part, view_);
+  });
+}
+
+void KeyState::append(attnlab_key_block block, int64_t end) {
+  ATTNLAB_CHECK(end >= key_count_, "append cannot shrink");
+  const int64_t begin = key_count_ / page_multiple_ * page_multiple_;
+  const int64_t old_count = key_count_;
+  resize(end);
+  encode(block, begin, end);
+  if (opaque_ != nullptr && end > old_count) {
+    block.begin = old_count;
+    block.end = end;
+    attnlab_error error = no_error();
+    masker_->check(masker_->state_table()->append(masker_->self(), opaque_.get(), &block, &error), error,
+                   "state.append");
+  }
+}
+
+void KeyState::truncate(attnlab_key_block block, int64_t key_count) {
+  ATTNLAB_CHECK(key_count <= key_count_, "truncate cannot grow");
+  resize(key_count);
+  encode(block, key_count / page_multiple_ * page_multiple_, key_count);
+  if (opaque_ != nullptr) {
+    attnlab_error error = no_error();
+    masker_->check(masker_->state_table()->truncate(masker_->self(), opaque_.get(), key_count, &error), error,
+                   "state.truncate");
+  }
+}
+
+KeyState KeyState::fork() const {
+  KeyState copy(*masker_);
+  copy.page_multiple_ = page_multiple_;
+  copy.columns_ = columns_;
+  copy.key_count_ = key_count_;
+  copy.refresh_view();
+  if (opaque_ != nullptr) {
+    attnlab_error error = no_error();
+    void* state = nullptr;
+    masker_->check(masker_->state_table()->fork(masker_->self(), opaque_.get(), &state, &error), error, "state.fork");
+    copy.opaque_ = own(state);
+  }
+  return copy;
+}
+
+void KeyState::end_prompt(const attnlab_prompt& prompt) { masker_->end_prompt(prompt, view_, opaque_.get()); }
+
+uint64_t KeyState::bytes() const {
+  uint64_t total = opaque_ == nullptr ? 0 : masker_->state_table()->bytes(masker_->self(), opaque_.get());
+  for (const auto& column : columns_) total += column.data.size();
+  return total;
+}
+
+}  // namespace attnlab::attention

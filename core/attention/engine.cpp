@@ -1,0 +1,211 @@
+#include <algorithm>
+#include <chrono>
+
+#include "core/attention/session.hpp"
+#include "core/base/parallel.hpp"
+
+namespace attnlab::attention {
+namespace {
+
+/// Adds the time until destruction to a counter.
+class Stopwatch {
+ public:
+  explicit Stopwatch(double& total) : total_(total) {}
+  ~Stopwatch() {
+    total_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+
+ private:
+  double& total_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+constexpr int64_t max_queries_per_tile = 64;
+
+void attend_rows(Tile& tile, const Selection& selection, float* out, float* lse) {
+  for (int64_t row = 0; row < tile.rows();) {
+    const int64_t end = selection.span_end(row);
+    const RowList& list = selection.list(row);
+    kernels::Segment parts[3];
+    for (auto& part : parts) {
+      part.key = tile.key();
+      part.key_stride = tile.key_stride();
+      part.value = tile.value();
+      part.value_stride = tile.value_stride();
+    }
+    parts[0].runs = list.runs.data();
+    parts[0].run_count = static_cast<int64_t>(list.runs.size());
+    parts[1].ids = list.ids.data();
+    parts[1].id_count = static_cast<int64_t>(list.ids.size());
+    parts[2].ids = list.sampled.data();
+    parts[2].id_count = static_cast<int64_t>(list.sampled.size());
+    parts[2].log_weight = list.log_weight.data();
+    kernels::AttendArguments arguments;
+    arguments.query = tile.query() + row * tile.head_dim();
+    arguments.query_stride = tile.head_dim();
+    arguments.rows = end - row;
+    arguments.head_dim = tile.head_dim();
+    arguments.value_dim = tile.value_dim();
+    arguments.scale = tile.options().scale;
+    arguments.segments = parts;
+    arguments.segment_count = 3;
+    arguments.bias = tile.bias() == nullptr ? nullptr : tile.bias() + row;
+    arguments.sink_logit = tile.sink_logit() == nullptr ? nullptr : tile.sink_logit() + row;
+    arguments.out = out + row * tile.value_dim();
+    arguments.out_stride = tile.value_dim();
+    arguments.lse = lse + row;
+    tile.kernels().attend(arguments);
+    row = end;
+  }
+}
+
+void attend_dense(Tile& tile, float* out, float* lse) {
+  kernels::AttendLogitsArguments arguments;
+  arguments.logits = tile.logits();
+  arguments.logits_stride = tile.logits_stride();
+  arguments.rows = tile.rows();
+  arguments.key_end = tile.visible_ends();
+  arguments.value = tile.value();
+  arguments.value_stride = tile.value_stride();
+  arguments.value_dim = tile.value_dim();
+  arguments.sink_logit = tile.sink_logit();
+  arguments.out = out;
+  arguments.out_stride = tile.value_dim();
+  arguments.lse = lse;
+  tile.kernels().attend_logits(arguments);
+}
+
+/// Marks rows that see keys but attend to none, and gives them all visible keys when the policy says so.
+void handle_empty_rows(const Tile& tile, Selection& selection, std::vector<uint8_t>& empty) {
+  empty.assign(static_cast<size_t>(tile.rows()), 0);
+  for (int64_t row = 0; row < tile.rows(); ++row) {
+    if (tile.visible_count(row) == 0 || !selection.list(row).empty()) continue;
+    empty[static_cast<size_t>(row)] = 1;
+    if (tile.options().on_empty_row != config::EmptyRow::dense) continue;
+    RowList& list = selection.assign(row, 1);
+    list.runs.push_back({0, static_cast<int32_t>(tile.visible_end(row))});
+    clip_runs(list.runs, tile.visible_end(row), tile.hidden(row));
+  }
+}
+
+}  // namespace
+
+struct Engine::Worker {
+  Tile tile;
+  PipelineWorkspace workspace;
+  std::vector<float> exact_out, exact_lse, out, lse;
+  std::vector<uint8_t> empty;
+  Clocks clocks;
+};
+
+Engine::Engine(const Execution& execution) : execution_(execution) {
+  ATTNLAB_CHECK(execution_.kernels != nullptr, "an engine needs kernels");
+}
+Engine::~Engine() = default;
+
+void Engine::attend_tile(Worker& worker, const Session& session, const TileIndex& index, const Visitor& visit) {
+  Tile& tile = worker.tile;
+  tile.load(session.problem(), session.geometry(), session.options(), *execution_.kernels, index);
+  const auto out_size = static_cast<size_t>(tile.rows() * tile.value_dim());
+  const auto row_count = static_cast<size_t>(tile.rows());
+  worker.out.resize(out_size);
+  worker.lse.resize(row_count);
+  if (execution_.exact) {
+    worker.exact_out.resize(out_size);
+    worker.exact_lse.resize(row_count);
+    tile.logits();
+    Stopwatch watch(worker.clocks.exact_rows);
+    attend_dense(tile, worker.exact_out.data(), worker.exact_lse.data());
+  }
+  for (size_t p = 0; p < session.pipelines().size(); ++p) {
+    const Pipeline& pipeline = session.pipelines()[p];
+    TileOutcome outcome;
+    outcome.tile = &tile;
+    outcome.pipeline = p;
+    outcome.out = worker.out.data();
+    outcome.lse = worker.lse.data();
+    outcome.empty = &worker.empty;
+    if (execution_.exact) {
+      outcome.exact_out = worker.exact_out.data();
+      outcome.exact_lse = worker.exact_lse.data();
+    }
+    if (pipeline.is_dense()) {
+      worker.empty.assign(row_count, 0);
+      if (execution_.exact) {
+        // The dense row is computed once: it is the same thing.
+        outcome.out = outcome.exact_out;
+        outcome.lse = outcome.exact_lse;
+      } else {
+        tile.logits();
+        Stopwatch watch(worker.clocks.attend[p]);
+        attend_dense(tile, worker.out.data(), worker.lse.data());
+      }
+    } else {
+      pipeline.select(tile, session.state(p), session.geometry(), worker.workspace);
+      for (size_t s = 0; s < worker.workspace.stage_seconds.size(); ++s) {
+        worker.clocks.stages[p][s] += worker.workspace.stage_seconds[s];
+      }
+      Selection& selection = worker.workspace.current;
+      handle_empty_rows(tile, selection, worker.empty);
+      Stopwatch watch(worker.clocks.attend[p]);
+      attend_rows(tile, selection, worker.out.data(), worker.lse.data());
+      outcome.selection = &selection;
+    }
+    Stopwatch watch(worker.clocks.visit);
+    visit(outcome);
+  }
+  worker.clocks.logits += tile.logits_seconds();
+}
+
+void Engine::attend(const Session& session, int64_t begin, int64_t count, const std::vector<int64_t>& kv_heads,
+                    const Visitor& visit) {
+  const data::Geometry& geometry = session.geometry();
+  std::vector<int64_t> heads = kv_heads;
+  for (int64_t h = 0; heads.size() < static_cast<size_t>(geometry.kv_heads) && kv_heads.empty(); ++h) heads.push_back(h);
+
+  const int64_t row_bytes = geometry.keys * static_cast<int64_t>(sizeof(float)) * geometry.group();
+  const int64_t height = std::clamp<int64_t>(execution_.tile_bytes / std::max<int64_t>(1, row_bytes), 1,
+                                             max_queries_per_tile);
+  std::vector<TileIndex> tiles;
+  for (int64_t b = 0; b < geometry.batch; ++b) {
+    for (int64_t h : heads) {
+      for (int64_t q = begin; q < begin + count; q += height) {
+        tiles.push_back({b, h, q, std::min(height, begin + count - q)});
+      }
+    }
+  }
+  // Later queries see more keys: the heavy tiles go first, so that no thread ends with one of them alone.
+  std::reverse(tiles.begin(), tiles.end());
+
+  const size_t slots = static_cast<size_t>(base::worker_slots());
+  while (workers_.size() < slots) workers_.push_back(std::make_unique<Worker>());
+  for (auto& worker : workers_) {
+    worker->clocks = {};
+    worker->clocks.attend.assign(session.pipelines().size(), 0);
+    for (const auto& pipeline : session.pipelines()) worker->clocks.stages.emplace_back(pipeline.stages().size(), 0.0);
+  }
+  base::parallel_for(static_cast<int64_t>(tiles.size()), [&](int64_t i, int worker) {
+    attend_tile(*workers_[static_cast<size_t>(worker)], session, tiles[static_cast<size_t>(i)], visit);
+  });
+
+  clocks_.attend.resize(session.pipelines().size());
+  clocks_.stages.resize(session.pipelines().size());
+  for (const auto& worker : workers_) {
+    clocks_.logits += worker->clocks.logits;
+    clocks_.exact_rows += worker->clocks.exact_rows;
+    clocks_.visit += worker->clocks.visit;
+    for (size_t p = 0; p < clocks_.attend.size(); ++p) {
+      clocks_.attend[p] += worker->clocks.attend[p];
+      clocks_.stages[p].resize(worker->clocks.stages[p].size());
+      for (size_t s = 0; s < clocks_.stages[p].size(); ++s) clocks_.stages[p][s] += worker->clocks.stages[p][s];
+    }
+  }
+}
+
+uint64_t Engine::scratch_bytes() const {
+  uint64_t bytes = 0;
+  for (const auto& worker : workers_) bytes += worker->tile.bytes();
+  return bytes;
+}
+
+}  // namespace attnlab::attention

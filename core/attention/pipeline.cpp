@@ -1,0 +1,146 @@
+#include "core/attention/pipeline.hpp"
+
+#include <attnlab/philox.hpp>
+#include <chrono>
+
+namespace attnlab::attention {
+namespace {
+
+/// What the C callbacks of a prior need.
+struct PriorContext {
+  const Tile* tile;
+  const Selection* selection;
+  std::vector<Range>* candidates;
+};
+
+static_assert(sizeof(Range) == sizeof(attnlab_range), "runs cross the boundary without a copy");
+
+const attnlab_range* to_abi(const std::vector<Range>& runs) {
+  return reinterpret_cast<const attnlab_range*>(runs.data());
+}
+
+attnlab_prior make_prior(PriorContext& context) {
+  attnlab_prior prior{};
+  prior.struct_size = sizeof prior;
+  prior.context = &context;
+  prior.row = [](void* c, int64_t row, attnlab_row_prior* out) {
+    const RowList& list = static_cast<PriorContext*>(c)->selection->list(row);
+    out->nothing = list.empty() ? 1 : 0;
+    out->runs = to_abi(list.runs);
+    out->run_count = static_cast<int64_t>(list.runs.size());
+    out->ids = list.ids.data();
+    out->id_count = static_cast<int64_t>(list.ids.size());
+    out->sampled_ids = list.sampled.data();
+    out->sampled_log_weight = list.log_weight.data();
+    out->sampled_count = static_cast<int64_t>(list.sampled.size());
+  };
+  prior.candidates = [](void* c, int64_t row, const attnlab_range** runs, int64_t* run_count) {
+    auto* self = static_cast<PriorContext*>(c);
+    const int64_t keys = candidates(self->selection->list(row), self->tile->visible_end(row),
+                                    self->tile->hidden(row), *self->candidates);
+    *runs = to_abi(*self->candidates);
+    *run_count = static_cast<int64_t>(self->candidates->size());
+    return keys;
+  };
+  return prior;
+}
+
+/// Features of the contract that this host does not run yet are refused by name, never ignored.
+void check_supported(const plugin::Descriptor& method, const base::Mistake& where) {
+  const uint64_t missing = method.flags & (ATTNLAB_RETAINS | ATTNLAB_NEEDS_FEEDBACK);
+  if (missing == 0) return;
+  base::Mistake mistake = where;
+  mistake.found = method.id + ": " + plugin::flag_names(missing);
+  throw base::UserError("this version of attnlab cannot run eviction and feedback methods", mistake,
+                        base::Exit::plugin_missing);
+}
+
+}  // namespace
+
+Pipeline::Pipeline(const config::PipelinePlan& plan, const plugin::Catalog& catalog, const config::Document& document)
+    : name_(plan.name) {
+  for (const auto& stage : plan.stages) {
+    const auto* entry = catalog.find(stage.masker);
+    ATTNLAB_CHECK(entry != nullptr, "the plan was resolved against this catalog");
+    const base::Mistake where = document.where(stage.pointer);
+    check_supported(entry->descriptor, where);
+    stages_.push_back({plugin::Masker(catalog, *entry, stage.values, stage.name, where), stage.selector, stage.seed});
+  }
+}
+
+PipelineState Pipeline::make_state(int layer, const data::Geometry& geometry, uint64_t seed) const {
+  PipelineState state(stages_.size());
+  for (size_t s = 0; s < stages_.size(); ++s) {
+    const plugin::Masker& masker = stages_[s].masker;
+    if (!masker.has_columns() && masker.state_table() == nullptr && !masker.wants_end_prompt()) continue;
+    attnlab_geometry g{};
+    g.struct_size = sizeof g;
+    g.layer = layer;
+    g.batch = geometry.batch;
+    g.query_heads = geometry.query_heads;
+    g.kv_heads = geometry.kv_heads;
+    g.group = geometry.group();
+    g.head_dim = geometry.head_dim;
+    g.value_dim = geometry.value_dim;
+    for (int64_t i = 0; i < geometry.batch * geometry.kv_heads; ++i) {
+      state[s].emplace_back(masker, g, mix_key(seed, stages_[s].seed, s, static_cast<uint64_t>(layer),
+                                               static_cast<uint64_t>(i)));
+    }
+  }
+  return state;
+}
+
+void Pipeline::select(Tile& tile, const PipelineState& state, const data::Geometry& geometry,
+                      PipelineWorkspace& workspace) const {
+  workspace.current.reset(tile.rows());
+  workspace.stage_seconds.assign(stages_.size(), 0);
+  const auto head = static_cast<size_t>(tile.index().batch * geometry.kv_heads + tile.index().kv_head);
+  for (size_t s = 0; s < stages_.size(); ++s) {
+    const auto start = std::chrono::steady_clock::now();
+    const double logits_before = tile.logits_seconds();
+    const Stage& stage = stages_[s];
+    const KeyState* keys = state[s].empty() ? nullptr : &state[s][head];
+    const uint64_t rng_key = mix_key(tile.options().seed, stage.seed, s, static_cast<uint64_t>(tile.problem().layer),
+                                     static_cast<uint64_t>(tile.index().batch));
+    const attnlab_tile& view =
+        tile.view(rng_key, keys == nullptr ? nullptr : &keys->columns(), keys == nullptr ? nullptr : keys->opaque());
+    workspace.writer.begin(tile, stage.masker.descriptor().has(ATTNLAB_SAMPLES));
+    if (stage.masker.is_scorer()) {
+      workspace.selector.run(stage.masker, *stage.selector, tile, view, workspace.current, workspace.writer);
+    } else {
+      PriorContext context{&tile, &workspace.current, &workspace.candidates};
+      const attnlab_prior prior = make_prior(context);
+      try {
+        stage.masker.select(view, prior, workspace.writer.table());
+      } catch (const base::UserError&) {
+        // The plugin's message only says that the host refused; the writer knows what.
+        if (workspace.writer.violation().empty()) throw;
+      }
+    }
+    workspace.writer.finish(workspace.current, stage.masker.descriptor().has(ATTNLAB_REFINE), workspace.next);
+    if (const std::string& rule = workspace.writer.violation(); !rule.empty()) {
+      attnlab_error error{};
+      error.struct_size = sizeof error;
+      std::snprintf(error.message, sizeof error.message, "%s", rule.c_str());
+      stage.masker.check(ATTNLAB_CONTRACT, error,
+                         "select (layer " + std::to_string(tile.problem().layer) + ", KV head " +
+                             std::to_string(tile.index().kv_head) + ", positions " +
+                             std::to_string(tile.position(0)) + " to " +
+                             std::to_string(tile.position(tile.rows() - 1)) + ")");
+    }
+    std::swap(workspace.current, workspace.next);
+    tile.clear_scratch();
+    // Exact logits are shared work with a clock of their own.
+    workspace.stage_seconds[s] =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() -
+        (tile.logits_seconds() - logits_before);
+  }
+}
+
+void Pipeline::collect_warnings(std::vector<std::string>& warnings) const {
+  for (const auto& stage : stages_) {
+    warnings.insert(warnings.end(), stage.masker.warnings().begin(), stage.masker.warnings().end());
+  }
+}
+
+}  // namespace attnlab::attention

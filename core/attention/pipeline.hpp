@@ -1,0 +1,58 @@
+// A pipeline bound to its plugins: stages that run one after another on a tile.
+#pragma once
+
+#include <array>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/attention/columns.hpp"
+#include "core/attention/row_writer.hpp"
+#include "core/attention/selector.hpp"
+
+namespace attnlab::attention {
+
+/// A stage and its plugin instance.
+struct Stage {
+  plugin::Masker masker;
+  std::optional<config::SelectorPlan> selector;
+  uint64_t seed = 0;
+};
+
+/// Key-side state of a pipeline for one layer: [stage][batch * kv_heads + kv_head]; empty for stages without any.
+using PipelineState = std::vector<std::vector<KeyState>>;
+
+/// Memory of one worker.
+struct PipelineWorkspace {
+  Selection current, next;
+  RowWriter writer;
+  Selector selector;
+  std::vector<Range> candidates;
+  std::vector<double> stage_seconds;  ///< filled by `select`
+};
+
+/// Immutable after construction; `select` is safe from any thread with its own workspace and tile.
+class Pipeline {
+ public:
+  /// Loads plugins and constructs instances. `document` locates errors.
+  Pipeline(const config::PipelinePlan& plan, const plugin::Catalog& catalog, const config::Document& document);
+
+  const std::string& name() const { return name_; }
+  const std::vector<Stage>& stages() const { return stages_; }
+  /// No stages: dense attention.
+  bool is_dense() const { return stages_.empty(); }
+
+  /// Fresh key-side state for a layer.
+  PipelineState make_state(int layer, const data::Geometry& geometry, uint64_t seed) const;
+  /// Runs the stages on the tile; the result stays in `workspace.current`.
+  void select(Tile& tile, const PipelineState& state, const data::Geometry& geometry,
+              PipelineWorkspace& workspace) const;
+  /// Appends warnings that loading gave.
+  void collect_warnings(std::vector<std::string>& warnings) const;
+
+ private:
+  std::string name_;
+  std::vector<Stage> stages_;
+};
+
+}  // namespace attnlab::attention

@@ -1,0 +1,144 @@
+#include "core/attention/row_list.hpp"
+
+#include <algorithm>
+
+#include "core/base/error.hpp"
+
+namespace attnlab::attention {
+namespace {
+
+bool is_hidden(HiddenBits hidden, int32_t key) { return ((hidden[key / 64] >> (key % 64)) & 1) != 0; }
+
+/// Appends [begin, end) without its hidden keys.
+void append_visible(Range range, HiddenBits hidden, std::vector<Range>& out) {
+  if (range.begin >= range.end) return;
+  if (hidden == nullptr) {
+    out.push_back(range);
+    return;
+  }
+  int32_t begin = range.begin;
+  for (int32_t key = range.begin; key < range.end; ++key) {
+    if (!is_hidden(hidden, key)) continue;
+    if (key > begin) out.push_back({begin, key});
+    begin = key + 1;
+  }
+  if (range.end > begin) out.push_back({begin, range.end});
+}
+
+/// Walks ascending runs beside ascending ids: is this id inside a run?
+class RunCursor {
+ public:
+  explicit RunCursor(std::span<const Range> runs) : runs_(runs) {}
+  bool contains(int32_t id) {
+    while (at_ < runs_.size() && runs_[at_].end <= id) ++at_;
+    return at_ < runs_.size() && runs_[at_].begin <= id;
+  }
+
+ private:
+  std::span<const Range> runs_;
+  size_t at_ = 0;
+};
+
+}  // namespace
+
+void RowList::clear() {
+  runs.clear();
+  ids.clear();
+  sampled.clear();
+  log_weight.clear();
+}
+
+int64_t RowList::size() const {
+  return key_count(runs) + static_cast<int64_t>(ids.size()) + static_cast<int64_t>(sampled.size());
+}
+
+int64_t key_count(std::span<const Range> runs) {
+  int64_t count = 0;
+  for (const Range& run : runs) count += run.size();
+  return count;
+}
+
+void normalise_runs(std::vector<Range>& runs) {
+  std::erase_if(runs, [](const Range& run) { return run.begin >= run.end; });
+  std::sort(runs.begin(), runs.end(), [](const Range& a, const Range& b) { return a.begin < b.begin; });
+  size_t kept = 0;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    if (kept > 0 && runs[i].begin <= runs[kept - 1].end) {
+      runs[kept - 1].end = std::max(runs[kept - 1].end, runs[i].end);
+    } else {
+      runs[kept++] = runs[i];
+    }
+  }
+  runs.resize(kept);
+}
+
+void clip_runs(std::vector<Range>& runs, int64_t visible_end, HiddenBits hidden) {
+  const auto end = static_cast<int32_t>(visible_end);
+  for (Range& run : runs) run.end = std::min(run.end, end);
+  std::erase_if(runs, [](const Range& run) { return run.begin >= run.end; });
+  if (hidden == nullptr) return;
+  std::vector<Range> visible;
+  for (const Range& run : runs) append_visible(run, hidden, visible);
+  runs.swap(visible);
+}
+
+void unite_runs(std::span<const Range> a, std::span<const Range> b, std::vector<Range>& out) {
+  out.clear();
+  size_t i = 0, j = 0;
+  while (i < a.size() || j < b.size()) {
+    const bool first = j == b.size() || (i < a.size() && a[i].begin <= b[j].begin);
+    const Range& next = first ? a[i++] : b[j++];
+    if (!out.empty() && next.begin <= out.back().end) {
+      out.back().end = std::max(out.back().end, next.end);
+    } else {
+      out.push_back(next);
+    }
+  }
+}
+
+void unite(const RowList& a, const RowList& b, RowList& out) {
+  ATTNLAB_CHECK(a.sampled.empty() || b.sampled.empty(), "a union of two sampled lists has no known probabilities");
+  out.clear();
+  unite_runs(a.runs, b.runs, out.runs);
+  std::vector<int32_t> merged(a.ids.size() + b.ids.size());
+  std::merge(a.ids.begin(), a.ids.end(), b.ids.begin(), b.ids.end(), merged.begin());
+  RunCursor in_runs(out.runs);
+  for (int32_t id : merged) {
+    if (in_runs.contains(id) || (!out.ids.empty() && out.ids.back() == id)) continue;
+    out.ids.push_back(id);
+  }
+  const RowList& random = a.sampled.empty() ? b : a;
+  RunCursor absorbed(out.runs);
+  auto id = out.ids.begin();
+  for (size_t i = 0; i < random.sampled.size(); ++i) {
+    const int32_t key = random.sampled[i];
+    while (id != out.ids.end() && *id < key) ++id;
+    if (absorbed.contains(key) || (id != out.ids.end() && *id == key)) continue;
+    out.sampled.push_back(key);
+    out.log_weight.push_back(random.log_weight[i]);
+  }
+}
+
+int64_t candidates(const RowList& active, int64_t visible_end, HiddenBits hidden, std::vector<Range>& out) {
+  out.clear();
+  const auto end = static_cast<int32_t>(visible_end);
+  int32_t from = 0;
+  size_t run = 0, id = 0;
+  auto take = [&](int32_t begin, int32_t stop) { append_visible({begin, std::min(stop, end)}, hidden, out); };
+  while (from < end && (run < active.runs.size() || id < active.ids.size())) {
+    const int32_t run_begin = run < active.runs.size() ? active.runs[run].begin : end;
+    const int32_t id_begin = id < active.ids.size() ? active.ids[id] : end;
+    if (run_begin < id_begin) {
+      take(from, run_begin);
+      from = active.runs[run++].end;
+    } else {
+      take(from, id_begin);
+      from = id_begin + 1;
+      ++id;
+    }
+  }
+  if (from < end) take(from, end);
+  return key_count(out);
+}
+
+}  // namespace attnlab::attention

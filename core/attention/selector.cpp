@@ -1,0 +1,133 @@
+#include "core/attention/selector.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace attnlab::attention {
+namespace {
+
+using config::SelectorPlan;
+
+/// Runs of pages that hold a candidate key. Keys of one page stay together.
+void to_pages(std::span<const Range> keys, int64_t page_size, std::vector<Range>& pages) {
+  pages.clear();
+  for (const Range& run : keys) {
+    pages.push_back({static_cast<int32_t>(run.begin / page_size),
+                     static_cast<int32_t>((run.end + page_size - 1) / page_size)});
+  }
+  normalise_runs(pages);
+}
+
+}  // namespace
+
+void Selector::check_row(const plugin::Masker& scorer, const Tile& tile, int64_t row) const {
+  const float* scores = row_scores(row);
+  const int64_t units = (tile.visible_end(row) + page_size_ - 1) / page_size_;
+  bool nan = false;
+  for (int64_t i = 0; i < units; ++i) nan |= std::isnan(scores[i]);
+  if (!nan) return;
+  const int64_t key = std::find_if(scores, scores + units, [](float s) { return std::isnan(s); }) - scores;
+  throw base::UserError(
+      fmt::format("{} (stage \"{}\") scored key {} of layer {}, query head {}, position {} with NaN",
+                  scorer.descriptor().id, scorer.stage(), key * page_size_, tile.problem().layer, tile.head_of(row),
+                  tile.position(row)),
+      {.file = scorer.file()}, base::Exit::plugin_broken);
+}
+
+const float* Selector::reduce(const SelectorPlan& plan, const Tile& tile, int64_t row) {
+  const auto units = static_cast<size_t>(scores_.unit_count);
+  reduced_.assign(row_scores(row), row_scores(row) + units);
+  for (int64_t other = row + 1; other < row + tile.group(); ++other) {
+    const float* scores = row_scores(other);
+    if (plan.reduce == SelectorPlan::Reduce::max) {
+      for (size_t i = 0; i < units; ++i) reduced_[i] = std::max(reduced_[i], scores[i]);
+    } else {
+      for (size_t i = 0; i < units; ++i) reduced_[i] += scores[i];
+    }
+  }
+  if (plan.reduce == SelectorPlan::Reduce::mean) {
+    const float share = 1.0f / static_cast<float>(tile.group());
+    for (float& score : reduced_) score *= share;
+  }
+  return reduced_.data();
+}
+
+void Selector::choose(const SelectorPlan& plan, const Tile& tile, int64_t row, const float* scores,
+                      const Selection& prior) {
+  chosen_.clear();
+  candidates(prior.list(row), tile.visible_end(row), tile.hidden(row), candidates_);
+  if (page_size_ > 1) {
+    to_pages(candidates_, page_size_, units_);
+  } else {
+    units_ = candidates_;
+  }
+  switch (plan.kind) {
+    case SelectorPlan::Kind::top_k: {
+      const int64_t keys = plan.heavy_size.of(tile.visible_count(row));
+      kernels::top_k(scores, units_, std::max<int64_t>(1, keys / page_size_), scratch_, chosen_);
+      break;
+    }
+    case SelectorPlan::Kind::top_p: {
+      std::span<const Range> of = units_;
+      if (plan.of_total) {
+        visible_.assign(1, {0, static_cast<int32_t>((tile.visible_end(row) + page_size_ - 1) / page_size_)});
+        of = visible_;
+      }
+      // A share of 1 means all: rounding must not leave the last key out.
+      const double mass = kernels::log_sum_exp(scores, of);
+      if (plan.top_p >= 1) {
+        kernels::threshold(scores, units_, -std::numeric_limits<float>::infinity(), chosen_);
+      } else {
+        kernels::top_p(scores, units_, plan.top_p, mass, scratch_, chosen_);
+      }
+      break;
+    }
+    case SelectorPlan::Kind::threshold:
+      kernels::threshold(scores, units_, static_cast<float>(plan.threshold), chosen_);
+      break;
+  }
+}
+
+void Selector::run(const plugin::Masker& scorer, const SelectorPlan& plan, Tile& tile, const attnlab_tile& view,
+                   const Selection& prior, RowWriter& out) {
+  page_size_ = scorer.page_size();
+  scores_ = {};
+  scores_.struct_size = sizeof scores_;
+  scores_.page_size = page_size_;
+  scores_.unit_count = (tile.key_count() + page_size_ - 1) / page_size_;
+  scores_.stride = (scores_.unit_count + 15) / 16 * 16;
+  if (values_.size() < static_cast<size_t>(tile.rows() * scores_.stride)) {
+    values_.resize(static_cast<size_t>(tile.rows() * scores_.stride));
+  }
+  scores_.values = values_.data();
+  scorer.score(view, scores_);
+
+  const bool shared = plan.share == SelectorPlan::Share::kv_group;
+  const int64_t step = shared ? tile.group() : 1;
+  for (int64_t row = 0; row < tile.rows(); row += step) {
+    for (int64_t member = row; member < row + step; ++member) check_row(scorer, tile, member);
+    const float* scores = shared ? reduce(plan, tile, row) : row_scores(row);
+    // A group shares one list only if its rows had the same choice; otherwise each row picks by the common scores.
+    const bool alike = shared && tile.shared_visibility() && prior.span_end(row) >= row + step;
+    const int64_t rows_per_choice = alike ? step : 1;
+    for (int64_t member = row; member < row + step; member += rows_per_choice) {
+      choose(plan, tile, member, scores, prior);
+      if (page_size_ > 1) {
+        out.table().pages(out.table().context, member, rows_per_choice, page_size_,
+                          static_cast<int64_t>(chosen_.size()), chosen_.data());
+        continue;
+      }
+      int32_t* ids = nullptr;
+      if (out.reserve(member, rows_per_choice, static_cast<int64_t>(chosen_.size()), false, &ids, nullptr) !=
+          ATTNLAB_OK) {
+        return;
+      }
+      std::copy(chosen_.begin(), chosen_.end(), ids);
+      out.commit(static_cast<int64_t>(chosen_.size()), 0);
+    }
+  }
+}
+
+}  // namespace attnlab::attention

@@ -1,0 +1,36 @@
+// From scores to keys.
+#pragma once
+
+#include <vector>
+
+#include "core/attention/row_writer.hpp"
+#include "core/config/run_plan.hpp"
+#include "core/kernels/select.hpp"
+#include "core/plugin/masker.hpp"
+
+namespace attnlab::attention {
+
+/// Scores a tile with a scorer and writes the keys that its selector chooses. One per worker.
+class Selector {
+ public:
+  /// Chooses among each row's candidates. Ties go to the lower key. Throws UserError when a score is NaN.
+  void run(const plugin::Masker& scorer, const config::SelectorPlan& plan, Tile& tile, const attnlab_tile& view,
+           const Selection& prior, RowWriter& out);
+
+ private:
+  const float* row_scores(int64_t row) const { return scores_.alias != nullptr ? scores_.alias + row * scores_.alias_stride
+                                                                               : scores_.values + row * scores_.stride; }
+  void check_row(const plugin::Masker& scorer, const Tile& tile, int64_t row) const;
+  const float* reduce(const config::SelectorPlan& plan, const Tile& tile, int64_t row);
+  void choose(const config::SelectorPlan& plan, const Tile& tile, int64_t row, const float* scores,
+              const Selection& prior);
+
+  attnlab_scores scores_{};
+  int64_t page_size_ = 1;
+  std::vector<float> values_, reduced_;
+  std::vector<Range> candidates_, units_, visible_;
+  std::vector<int32_t> chosen_;
+  kernels::SelectScratch scratch_;
+};
+
+}  // namespace attnlab::attention

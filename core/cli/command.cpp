@@ -1,0 +1,113 @@
+#include "core/cli/command.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "core/plugin/probe.hpp"
+
+namespace attnlab::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using base::UserError;
+using config::Origin;
+using io::Json;
+
+int64_t parse_index(const std::string& option, const std::string& text) {
+  const bool digits = !text.empty() && text.size() <= 7 &&
+                      std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+  if (!digits) throw UserError(option + " needs indices", {.found = text, .allowed = "such as 0,2-4"});
+  return std::stoll(text);
+}
+
+/// An --input path as the config would say it.
+Json input_of(const std::string& path) {
+  const std::string absolute = fs::absolute(path).lexically_normal().string();
+  if (fs::is_directory(path)) return {{"trace", absolute}};
+  if (!fs::exists(path)) throw UserError("--input: there is no such file or folder", {.file = path});
+  if (path.ends_with(".npz")) return {{"npz", absolute}};
+  if (path.ends_with(".safetensors")) return {{"safetensors", absolute}};
+  throw UserError("--input: unknown kind of file",
+                  {.file = path, .allowed = "a trace folder, *.npz or *.safetensors"});
+}
+
+std::vector<std::string> strings(const po::variables_map& values, const char* key) {
+  return values.count(key) == 0 ? std::vector<std::string>{} : values[key].as<std::vector<std::string>>();
+}
+
+}  // namespace
+
+void add_plugin_options(po::options_description& options) {
+  options.add_options()("plugin", po::value<std::vector<std::string>>()->value_name("FILE")->composing(),
+                        "plugin file; wins over all folders (repeatable)")(
+      "plugin-path", po::value<std::vector<std::string>>()->value_name("DIR")->composing(),
+      "folder of plugins, before $ATTNLAB_PLUGIN_PATH and the config's plugin_path (repeatable)");
+}
+
+void add_config_options(po::options_description& options) {
+  options.add_options()("set", po::value<std::vector<std::string>>()->value_name("/PTR=VALUE")->composing(),
+                        "override a config value; VALUE is JSON, else a string (repeatable)")(
+      "input", po::value<std::string>()->value_name("PATH"), "trace folder, .npz or .safetensors instead of the config's input")(
+      "mode", po::value<std::string>()->value_name("MODE"), "prefill | decode | question")(
+      "queries", po::value<int64_t>()->value_name("N"), "only the last N queries")(
+      "layers", po::value<std::string>()->value_name("LIST"), "layers to run, such as 0,2-4")(
+      "heads", po::value<std::string>()->value_name("LIST"), "query heads to measure, such as 0,2-4")(
+      "seed", po::value<int64_t>()->value_name("N"), "seed of everything random in the pipelines");
+}
+
+Json parse_index_list(const std::string& option, const std::string& text) {
+  Json list = Json::array();
+  size_t start = 0;
+  while (start <= text.size()) {
+    const size_t end = std::min(text.find(',', start), text.size());
+    const std::string item = text.substr(start, end - start);
+    const size_t dash = item.find('-');
+    const int64_t first = parse_index(option, item.substr(0, dash));
+    const int64_t last = dash == std::string::npos ? first : parse_index(option, item.substr(dash + 1));
+    if (last < first || last - first > 65536) {
+      throw UserError(option + " has an illegal range", {.found = item, .allowed = "such as 2-4"});
+    }
+    for (int64_t i = first; i <= last; ++i) list.push_back(i);
+    start = end + 1;
+  }
+  return list;
+}
+
+std::vector<std::string> positional(const po::variables_map& values) { return strings(values, "arguments"); }
+
+config::Document load_document(const po::variables_map& values) {
+  config::Document document = config::Document::load(positional(values).at(0));
+  for (const auto& assignment : strings(values, "set")) document.set(assignment);
+  const std::string here = fs::current_path().string();
+  auto override_with = [&](const char* option, const char* pointer, Json value) {
+    document.set(pointer, std::move(value), Origin{std::string("--") + option, here});
+  };
+  if (values.count("input") != 0) override_with("input", "/input", input_of(values["input"].as<std::string>()));
+  if (values.count("mode") != 0) override_with("mode", "/mode", values["mode"].as<std::string>());
+  if (values.count("queries") != 0) override_with("queries", "/queries", values["queries"].as<int64_t>());
+  if (values.count("seed") != 0) override_with("seed", "/seed", values["seed"].as<int64_t>());
+  for (const char* list : {"layers", "heads"}) {
+    if (values.count(list) == 0) continue;
+    override_with(list, (std::string("/") + list).c_str(),
+                  parse_index_list(std::string("--") + list, values[list].as<std::string>()));
+  }
+  return document;
+}
+
+plugin::Catalog load_catalog(const po::variables_map& values, const std::vector<std::string>& config_folders) {
+  const std::string program = plugin::probe_program();
+  const auto search =
+      plugin::search_path(strings(values, "plugin"), strings(values, "plugin-path"), config_folders, program);
+  return plugin::Catalog::scan(search, program);
+}
+
+const std::vector<Command>& commands() {
+  static const std::vector<Command> all = {run_command(),         bench_command(),       plugin_list_command(),
+                                           plugin_info_command(), config_show_command(), config_validate_command(),
+                                           plugin_probe_command()};
+  return all;
+}
+
+}  // namespace attnlab::cli

@@ -1,0 +1,54 @@
+// Commands of `attnlab`, and what they share: option tables, help, the path from options to a document and a catalog.
+#pragma once
+
+#include <boost/program_options.hpp>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/config/run_plan.hpp"
+
+namespace attnlab::cli {
+
+namespace po = boost::program_options;
+
+/// One command. Help, completion and the reference page are made from this table.
+struct Command {
+  std::string name;       ///< "run", "plugin list"
+  std::string arguments;  ///< "CONFIG"
+  std::string summary;    ///< one line
+  std::string details;    ///< paragraphs for `attnlab help NAME`
+  std::function<void(po::options_description&)> options;
+  std::function<int(const po::variables_map&)> run;
+  int min_arguments = 0, max_arguments = 0;
+  bool hidden = false;
+};
+
+/// All commands, in the order of the help.
+const std::vector<Command>& commands();
+
+/// Runs a command line and returns the exit code. Errors are printed to stderr.
+int main(int argc, const char* const* argv);
+
+// Pieces shared by commands.
+
+void add_plugin_options(po::options_description& options);
+/// --set, --input, --mode, --queries, --layers, --heads, --seed.
+void add_config_options(po::options_description& options);
+std::vector<std::string> positional(const po::variables_map& values);
+/// The config file of the command line with all overrides applied.
+config::Document load_document(const po::variables_map& values);
+plugin::Catalog load_catalog(const po::variables_map& values, const std::vector<std::string>& config_folders);
+/// "0,2-4" -> [0, 2, 3, 4].
+io::Json parse_index_list(const std::string& option, const std::string& text);
+
+// The commands, one file each.
+Command run_command();
+Command bench_command();
+Command plugin_list_command();
+Command plugin_info_command();
+Command plugin_probe_command();
+Command config_show_command();
+Command config_validate_command();
+
+}  // namespace attnlab::cli

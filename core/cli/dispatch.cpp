@@ -1,0 +1,150 @@
+// From argv to a command.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <iostream>
+#include <sstream>
+
+#include "core/cli/command.hpp"
+
+namespace attnlab::cli {
+namespace {
+
+using base::Exit;
+using base::UserError;
+
+std::string general_help() {
+  std::string text =
+      "attnlab: sparse and alternative attention, measured on CPUs\n\n"
+      "usage: attnlab COMMAND [ARGUMENTS] [OPTIONS]\n\ncommands:\n";
+  for (const auto& command : commands()) {
+    if (!command.hidden) text += fmt::format("  {:<28} {}\n", command.name + " " + command.arguments, command.summary);
+  }
+  text +=
+      "  help [COMMAND]               this text, or all about a command\n"
+      "  version                      version of attnlab and its plugin ABI\n\n"
+      "exit codes: 0 ok, 1 failed, 2 usage or invalid config, 3 plugin missing or incompatible,\n"
+      "            4 plugin broke its contract or crashed, 130 interrupted\n";
+  return text;
+}
+
+std::string command_help(const Command& command) {
+  std::ostringstream text;
+  text << "usage: attnlab " << command.name << ' ' << command.arguments << " [OPTIONS]\n\n" << command.summary << "\n";
+  if (!command.details.empty()) text << "\n" << command.details << "\n";
+  po::options_description options("options", 100);
+  if (command.options) command.options(options);
+  if (!options.options().empty()) text << "\n" << options;
+  return text.str();
+}
+
+/// The command whose words start the arguments; longer names first.
+const Command* find_command(const std::vector<std::string>& words, size_t& used) {
+  for (size_t length : {size_t{2}, size_t{1}}) {
+    if (words.size() < length) continue;
+    const std::string name = length == 2 ? words[0] + " " + words[1] : words[0];
+    for (const auto& command : commands()) {
+      if (command.name != name) continue;
+      used = length;
+      return &command;
+    }
+  }
+  return nullptr;
+}
+
+[[noreturn]] void unknown_command(const std::vector<std::string>& words) {
+  std::vector<std::string> names{"help", "version"};
+  for (const auto& command : commands()) {
+    if (!command.hidden) names.push_back(command.name);
+  }
+  // "plugin" alone and "plugin lst" both deserve the commands that begin so.
+  std::vector<std::string> family;
+  for (const auto& name : names) {
+    if (name.starts_with(words[0] + " ")) family.push_back(name);
+  }
+  const std::string typed = words.size() > 1 && !family.empty() ? words[0] + " " + words[1] : words[0];
+  throw UserError("unknown command \"" + typed + "\"",
+                  {.allowed = base::join(family.empty() ? names : family),
+                   .suggestion = base::did_you_mean(typed, family.empty() ? names : family)});
+}
+
+int run(const Command& command, const std::vector<std::string>& arguments) {
+  po::options_description visible;
+  if (command.options) command.options(visible);
+  po::options_description all;
+  all.add(visible);
+  all.add_options()("help,h", "")("arguments", po::value<std::vector<std::string>>());
+  po::positional_options_description positions;
+  positions.add("arguments", -1);
+  po::variables_map values;
+  try {
+    // No guessing of abbreviated options: a script must not change its meaning when an option is added.
+    const int style = po::command_line_style::default_style & ~po::command_line_style::allow_guessing;
+    po::store(po::command_line_parser(arguments).options(all).positional(positions).style(style).run(), values);
+    po::notify(values);
+  } catch (const po::unknown_option& error) {
+    std::vector<std::string> names;
+    for (const auto& option : visible.options()) names.push_back("--" + option->long_name());
+    throw UserError("unknown option " + error.get_option_name(),
+                    {.allowed = base::join(names),
+                     .suggestion = base::did_you_mean(error.get_option_name(), names)});
+  } catch (const po::error& error) {
+    throw UserError(error.what(), {.suggestion = "see attnlab help " + command.name});
+  }
+  if (values.count("help") != 0) {
+    std::cout << command_help(command);
+    return 0;
+  }
+  const auto count = static_cast<int>(positional(values).size());
+  if (count < command.min_arguments || count > command.max_arguments) {
+    throw UserError(fmt::format("{} takes {} argument(s)", command.name, command.min_arguments),
+                    {.found = base::join(positional(values)),
+                     .allowed = "attnlab " + command.name + " " + command.arguments,
+                     .suggestion = "see attnlab help " + command.name});
+  }
+  return command.run(values);
+}
+
+int dispatch(std::vector<std::string> words) {
+  if (words.empty()) {
+    std::cerr << general_help();
+    return static_cast<int>(Exit::invalid);
+  }
+  if (words[0] == "version" || words[0] == "--version") {
+    fmt::print("attnlab {} (plugin ABI {}.{})\n", ATTNLAB_VERSION, ATTNLAB_ABI_MAJOR, ATTNLAB_ABI_MINOR);
+    return 0;
+  }
+  const bool help = words[0] == "help" || words[0] == "--help" || words[0] == "-h";
+  if (help) words.erase(words.begin());
+  if (help && words.empty()) {
+    std::cout << general_help();
+    return 0;
+  }
+  size_t used = 0;
+  const Command* command = find_command(words, used);
+  if (command == nullptr) unknown_command(words);
+  if (help) {
+    std::cout << command_help(*command);
+    return 0;
+  }
+  return run(*command, {words.begin() + static_cast<int64_t>(used), words.end()});
+}
+
+}  // namespace
+
+int main(int argc, const char* const* argv) {
+  try {
+    return dispatch({argv + 1, argv + argc});
+  } catch (const UserError& error) {
+    std::cerr << "error: " << error.what() << "\n";
+    return static_cast<int>(error.exit());
+  } catch (const std::bad_alloc&) {
+    std::cerr << "error: out of memory\n";
+    return static_cast<int>(Exit::failed);
+  } catch (const std::exception& error) {
+    std::cerr << "error: " << error.what() << "\n";
+    return static_cast<int>(Exit::failed);
+  }
+}
+
+}  // namespace attnlab::cli

@@ -1,0 +1,138 @@
+// attnlab plugin list | info | probe.
+#include <fmt/core.h>
+
+#include <iostream>
+
+#include "core/cli/command.hpp"
+#include "core/config/schema.hpp"
+#include "core/plugin/probe.hpp"
+
+namespace attnlab::cli {
+namespace {
+
+using base::UserError;
+using io::Json;
+using plugin::CatalogEntry;
+using plugin::Descriptor;
+using plugin::Facet;
+using plugin::Parameter;
+
+/// The keys of a stage beside its masker: the method's own, then the host's for a scorer.
+std::vector<Parameter> all_parameters(const Descriptor& method) {
+  std::vector<Parameter> table = method.parameters;
+  if (method.facet == Facet::scorer) {
+    for (const auto& p : config::selector_parameters(method.selector, method.selector)) table.push_back(p);
+  }
+  if (method.facet != Facet::scheme) {
+    for (const auto& p : config::stage_parameters()) table.push_back(p);
+  }
+  return table;
+}
+
+void print_info(const CatalogEntry& entry) {
+  const Descriptor& method = entry.descriptor;
+  fmt::print("{} {} ({})\n  {}\n", method.id, method.version, plugin::name_of(method.facet), method.summary);
+  if (!method.paper.empty()) fmt::print("  paper: {}\n", method.paper);
+  if (method.facet == Facet::scorer) fmt::print("  default selector: {}\n", method.selector);
+  if (const auto flags = plugin::flag_names(method.flags); !flags.empty()) fmt::print("  properties: {}\n", flags);
+  fmt::print("  file: {}\n  built with: {} (SDK {})\n\nparameters:\n", entry.file, entry.note.compiler,
+             entry.note.sdk_version);
+  for (const auto& p : all_parameters(method)) {
+    std::string preset = p.required ? "required" : p.default_value.is_set() ? "default " + to_text(p.default_value) : "optional";
+    fmt::print("  {:<16} {}; {}\n", p.key, p.allowed(), preset);
+    if (!p.doc.empty()) fmt::print("  {:<16} {}\n", "", p.doc);
+    if (p.sweep.empty()) continue;
+    std::vector<std::string> values;
+    for (const auto& value : p.sweep) values.push_back(to_text(value));
+    fmt::print("  {:<16} worth trying: {}\n", "", base::join(values));
+  }
+}
+
+Json entry_json(const CatalogEntry& entry) {
+  Json json = to_json(entry.descriptor);
+  json["file"] = entry.file;
+  json["sdk_version"] = entry.note.sdk_version;
+  json["compiler"] = entry.note.compiler;
+  return json;
+}
+
+int list(const po::variables_map& values) {
+  const plugin::Catalog catalog = load_catalog(values, {});
+  if (values.count("json") != 0) {
+    Json all = Json::array();
+    for (const auto& [id, entry] : catalog.entries()) all.push_back(entry_json(entry));
+    std::cout << all.dump(2) << "\n";
+    return 0;
+  }
+  for (const auto& [id, entry] : catalog.entries()) {
+    fmt::print("{:<18} {:<7} {}\n", id, plugin::name_of(entry.descriptor.facet), entry.descriptor.summary);
+  }
+  for (const auto& entry : catalog.shadowed()) {
+    fmt::print(stderr, "shadowed: {} in {}, by {}\n", entry.descriptor.id, entry.file,
+               catalog.find(entry.descriptor.id)->file);
+  }
+  for (const auto& file : catalog.refused()) fmt::print(stderr, "refused: {}: {}\n", file.path, file.refused);
+  return 0;
+}
+
+int info(const po::variables_map& values) {
+  const plugin::Catalog catalog = load_catalog(values, {});
+  const std::string id = positional(values)[0];
+  const CatalogEntry* entry = catalog.find(id);
+  if (entry == nullptr) {
+    throw UserError("no plugin provides \"" + id + "\"",
+                    {.allowed = base::join(catalog.ids()), .suggestion = base::did_you_mean(id, catalog.ids())},
+                    base::Exit::plugin_missing);
+  }
+  if (values.count("json") != 0) {
+    std::cout << entry_json(*entry).dump(2) << "\n";
+  } else {
+    print_info(*entry);
+  }
+  return 0;
+}
+
+void json_option(po::options_description& options) {
+  add_plugin_options(options);
+  options.add_options()("json", "print JSON");
+}
+
+}  // namespace
+
+Command plugin_list_command() {
+  return {.name = "plugin list",
+          .arguments = "",
+          .summary = "List the methods that pipelines can name, and why files were refused.",
+          .details = {},
+          .options = json_option,
+          .run = list};
+}
+
+Command plugin_info_command() {
+  return {.name = "plugin info",
+          .arguments = "ID",
+          .summary = "Show what a method does and its parameters.",
+          .details = {},
+          .options = json_option,
+          .run = info,
+          .min_arguments = 1,
+          .max_arguments = 1};
+}
+
+Command plugin_probe_command() {
+  return {.name = "plugin-probe",
+          .arguments = "FILE",
+          .summary = "Load a plugin file and print its descriptors as JSON (used by the host, in a child process).",
+          .details = {},
+          .options = {},
+          .run =
+              [](const po::variables_map& values) {
+                std::cout << plugin::describe_file(positional(values)[0]).dump() << "\n";
+                return 0;
+              },
+          .min_arguments = 1,
+          .max_arguments = 1,
+          .hidden = true};
+}
+
+}  // namespace attnlab::cli

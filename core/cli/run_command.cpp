@@ -1,0 +1,265 @@
+// attnlab run.
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+#include <set>
+
+#include "core/base/hash.hpp"
+#include "core/base/parallel.hpp"
+#include "core/cli/command.hpp"
+#include "core/cli/progress.hpp"
+#include "core/io/atomic_file.hpp"
+#include "core/io/jsonl.hpp"
+#include "core/measure/experiment.hpp"
+#include "core/measure/machine.hpp"
+#include "core/report/report.hpp"
+
+namespace attnlab::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using base::Exit;
+using base::UserError;
+using io::Json;
+
+std::atomic<bool> interrupted{false};
+
+void options(po::options_description& table) {
+  add_config_options(table);
+  add_plugin_options(table);
+  table.add_options()("out", po::value<std::string>()->value_name("DIR"),
+                      "result folder; default attnlab-runs/<title>-<run id>")(
+      "dump", po::value<std::string>()->value_name("LIST"), "write planes as npy: mask,output,weights")(
+      "max-dump-bytes", po::value<uint64_t>()->value_name("N")->default_value(uint64_t{1} << 30, "1 GiB"),
+      "refuse larger dumps")("threads", po::value<int>()->value_name("N")->default_value(0, "all cores"),
+                             "threads; results do not depend on it")(
+      "tile-bytes", po::value<int64_t>()->value_name("N")->default_value(int64_t{4} << 20, "4 MiB"),
+      "scratch for the logits of a tile; results do not depend on it")(
+      "reference", "compare every row with a double-precision reference")(
+      "format", po::value<std::string>()->value_name("F")->default_value("table"), "stdout: table | json | csv")(
+      "quiet", "no progress");
+}
+
+measure::DumpChoice parse_dump(const po::variables_map& values) {
+  measure::DumpChoice choice;
+  if (values.count("dump") == 0) return choice;
+  const std::string text = values["dump"].as<std::string>();
+  size_t start = 0;
+  while (start <= text.size()) {
+    const size_t end = std::min(text.find(',', start), text.size());
+    const std::string item = text.substr(start, end - start);
+    if (item == "mask") {
+      choice.mask = true;
+    } else if (item == "output") {
+      choice.output = true;
+    } else if (item == "weights") {
+      choice.weights = true;
+    } else {
+      throw UserError("--dump: unknown plane", {.found = item,
+                                                .allowed = "mask, output, weights",
+                                                .suggestion = base::did_you_mean(item, {"mask", "output", "weights"})});
+    }
+    start = end + 1;
+  }
+  return choice;
+}
+
+/// The command line as a shell would take it.
+std::string shell_command() {
+  std::string text;
+  const std::string raw = io::read_text("/proc/self/cmdline", size_t{1} << 20);
+  size_t start = 0;
+  while (start < raw.size()) {
+    const std::string word = raw.substr(start, raw.find('\0', start) - start);
+    start += word.size() + 1;
+    const bool plain = !word.empty() && word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                                               "0123456789_-./=,:+%@") == std::string::npos;
+    std::string quoted = "'";
+    for (char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+    quoted += "'";
+    text += (text.empty() ? "" : " ") + (plain ? word : quoted);
+  }
+  return text;
+}
+
+/// Files whose content decides the result.
+struct Inputs {
+  Json data, plugins;
+};
+
+Inputs describe_inputs(const config::RunPlan& plan, const plugin::Catalog& catalog, const data::Source& source) {
+  std::set<std::string> files;
+  for (const auto& pipeline : plan.pipelines) {
+    for (const auto& stage : pipeline.stages) files.insert(catalog.find(stage.masker)->file);
+  }
+  return {measure::describe_files(source.files()), measure::describe_files({files.begin(), files.end()})};
+}
+
+/// A content hash: equal for equal results, wherever the files lie and however many threads run.
+std::string run_id(const Json& resolved, const Inputs& inputs) {
+  Json identity = resolved;
+  for (const char* path : {"trace", "npz", "safetensors"}) identity["input"].erase(path);
+  identity["files"] = Json::array();
+  for (const auto* list : {&inputs.data, &inputs.plugins}) {
+    for (const auto& file : *list) identity["files"].push_back(file["hash"]);
+  }
+  identity["version"] = ATTNLAB_VERSION;
+  return base::hash_hex(identity.dump());
+}
+
+Json resolved_json(const config::RunPlan& plan, const plugin::Catalog& catalog, const data::Source& source) {
+  Json json = to_json(plan, catalog);
+  const auto attention = measure::attention_options(plan, source);
+  json["attention"]["causal"] = attention.causal;
+  json["attention"]["scale"] = double{attention.scale};
+  return json;
+}
+
+/// The result folder, filled as the run goes.
+class ResultFolder {
+ public:
+  ResultFolder(std::string path, const Json& resolved, const Json& provenance) : path_(std::move(path)) {
+    io::create_directories(path_);
+    // A folder holds one run: lines of an earlier one must not precede ours.
+    std::error_code ignored;
+    fs::remove(path_ + "/rows.jsonl", ignored);
+    io::write_file_atomically(path_ + "/resolved.json", resolved.dump(2) + "\n");
+    io::write_file_atomically(path_ + "/provenance.json", provenance.dump(2) + "\n");
+    rows_ = std::make_unique<io::JsonlWriter>(path_ + "/rows.jsonl");
+  }
+  void append(const std::vector<measure::HeadRecord>& records) {
+    for (const auto& record : records) rows_->append(measure::head_json(record));
+  }
+  void finish(const measure::RunRecord& run) {
+    io::write_file_atomically(path_ + "/result.json", measure::result_json(run).dump(2) + "\n");
+    io::write_file_atomically(path_ + "/time.json", measure::time_json(run.time).dump(2) + "\n");
+    io::write_file_atomically(path_ + "/report.md", report::markdown(run));
+    io::write_file_atomically(path_ + "/report.html", report::html(run));
+  }
+
+ private:
+  std::string path_;
+  std::unique_ptr<io::JsonlWriter> rows_;
+};
+
+int terminal_width() {
+  if (const char* columns = std::getenv("COLUMNS"); columns != nullptr) {
+    const int width = std::atoi(columns);
+    if (width >= 40) return width;
+  }
+  return 100;
+}
+
+void print_result(const measure::RunRecord& run, const std::string& format) {
+  if (format == "json") {
+    std::cout << measure::result_json(run).dump(2) << "\n";
+  } else if (format == "csv") {
+    std::cout << report::csv(run);
+  } else {
+    const bool color = ::isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr;
+    std::cout << report::terminal_table(run, color, terminal_width());
+  }
+}
+
+int run(const po::variables_map& values) {
+  const std::string format = values["format"].as<std::string>();
+  if (format != "table" && format != "json" && format != "csv") {
+    throw UserError("--format: unknown format", {.found = format, .allowed = "table | json | csv"});
+  }
+  if (values["tile-bytes"].as<int64_t>() < 1) throw UserError("--tile-bytes must be positive");
+  if (values["threads"].as<int>() < 0 || values["threads"].as<int>() > 4096) {
+    throw UserError("--threads is out of range", {.allowed = "0 (all cores) to 4096"});
+  }
+  const base::ThreadLimit threads(values["threads"].as<int>());
+  const config::Document document = load_document(values);
+  const plugin::Catalog catalog = load_catalog(values, config::plugin_folders(document));
+  const config::RunPlan plan = config::resolve(document, catalog);
+  std::vector<attention::Pipeline> pipelines;
+  for (const auto& pipeline : plan.pipelines) pipelines.emplace_back(pipeline, catalog, document);
+  const auto source = data::open_source(plan.input);
+
+  measure::ExperimentOptions experiment;
+  experiment.execution.kernels = &kernels::best_table();
+  experiment.execution.tile_bytes = values["tile-bytes"].as<int64_t>();
+  experiment.dump = parse_dump(values);
+  experiment.max_dump_bytes = values["max-dump-bytes"].as<uint64_t>();
+  experiment.reference = values.count("reference") != 0;
+  measure::check_plan(plan, *source, document, experiment);
+
+  const Json resolved = resolved_json(plan, catalog, *source);
+  const Inputs inputs = describe_inputs(plan, catalog, *source);
+  const std::string id = run_id(resolved, inputs);
+  const std::string title = plan.title.empty() ? fs::path(document.path()).stem().string() : plan.title;
+  const std::string folder = values.count("out") != 0
+                                 ? values["out"].as<std::string>()
+                                 : "attnlab-runs/" + fs::path(document.path()).stem().string() + "-" + id.substr(0, 8);
+  std::vector<std::string> warnings;
+  for (const auto& pipeline : pipelines) pipeline.collect_warnings(warnings);
+  for (const auto& warning : warnings) std::cerr << "warning: " << warning << "\n";
+
+  Json provenance;
+  provenance["run_id"] = id;
+  provenance["command"] = shell_command();
+  provenance["started"] = measure::utc_now();
+  provenance["inputs"] = inputs.data;
+  provenance["plugins"] = inputs.plugins;
+  provenance["build"] = measure::describe_build();
+  provenance["machine"] = measure::describe_machine();
+  provenance["simd_target"] = kernels::best_table().target;
+  provenance["threads"] = base::thread_count();
+  provenance["seed"] = plan.seed;
+  provenance["warnings"] = warnings;
+  ResultFolder results(folder, resolved, provenance);
+
+  Progress progress("attnlab run", values.count("quiet") != 0);
+  experiment.dump_folder = folder;
+  experiment.on_layer = [&](const std::vector<measure::HeadRecord>& records) { results.append(records); };
+  experiment.on_progress = [&](int64_t done, int64_t total) { progress.update(done, total); };
+  experiment.cancelled = [] { return interrupted.load(); };
+  std::signal(SIGINT, [](int) {
+    if (interrupted.exchange(true)) std::_Exit(static_cast<int>(Exit::interrupted));
+  });
+
+  measure::RunRecord record = measure::run_experiment(plan, pipelines, *source, experiment);
+  record.run_id = id;
+  record.title = title;
+  record.command = provenance["command"].get<std::string>();
+  record.version = ATTNLAB_VERSION;
+  record.time.peak_resident_bytes = measure::peak_resident_bytes();
+  results.finish(record);
+  print_result(record, format);
+  std::cerr << "results: " << folder << "\n";
+
+  int64_t empty_rows = 0;
+  for (const auto& pipeline : record.pipelines) empty_rows += pipeline.quality.empty_rows;
+  if (empty_rows > 0 && plan.attention.on_empty_row == config::EmptyRow::error) {
+    std::cerr << "error: " << empty_rows << " rows selected no key\n";
+    for (const auto& note : record.notes) std::cerr << "  " << note << "\n";
+    std::cerr << "  set /attention/on_empty_row to \"zeros\" or \"dense\" to accept them\n";
+    return static_cast<int>(Exit::failed);
+  }
+  return 0;
+}
+
+}  // namespace
+
+Command run_command() {
+  return {.name = "run",
+          .arguments = "CONFIG",
+          .summary = "Run all pipelines of a config on the same input and compare them with dense attention.",
+          .details =
+              "The result folder gets resolved.json, result.json, rows.jsonl, time.json, provenance.json, report.md\n"
+              "and report.html. With --dump also <pipeline>/mask.npy and weights.npy [B, Hq, queries, Sk] and\n"
+              "output.npy [B, Hq, queries, Dv], with a prefix layerNN_ when the run has several layers.",
+          .options = options,
+          .run = run,
+          .min_arguments = 1,
+          .max_arguments = 1};
+}
+
+}  // namespace attnlab::cli

@@ -1,0 +1,91 @@
+// RunPlan -> resolved config.
+#include "core/config/run_plan.hpp"
+#include "core/config/schema.hpp"
+
+namespace attnlab::config {
+namespace {
+
+using io::Json;
+
+Json stage_json(const StagePlan& stage, const plugin::Catalog& catalog) {
+  const auto& method = catalog.find(stage.masker)->descriptor;
+  Json json;
+  json["masker"] = stage.masker;
+  json["name"] = stage.name;
+  for (size_t i = 0; i < method.parameters.size(); ++i) {
+    if (stage.values[i].is_set()) json[method.parameters[i].key] = to_json(stage.values[i]);
+  }
+  if (!json.contains("seed")) json["seed"] = stage.seed;
+  if (!stage.selector) return json;
+  const SelectorPlan& selector = *stage.selector;
+  switch (selector.kind) {
+    case SelectorPlan::Kind::top_k:
+      json["select"] = "top_k";
+      json["heavy_size"] = to_json(plugin::Value{selector.heavy_size});
+      break;
+    case SelectorPlan::Kind::top_p:
+      json["select"] = "top_p";
+      json["top_p"] = selector.top_p;
+      json["of"] = selector.of_total ? "total" : "remaining";
+      break;
+    case SelectorPlan::Kind::threshold:
+      json["select"] = "threshold";
+      json["threshold"] = selector.threshold;
+      break;
+  }
+  json["share"] = selector.share == SelectorPlan::Share::kv_group ? "kv_group" : "query_head";
+  json["reduce"] = selector.reduce == SelectorPlan::Reduce::mean ? "mean" : "max";
+  return json;
+}
+
+Json input_json(const InputSpec& input) {
+  Json json;
+  if (input.kind == InputSpec::Kind::trace) json["trace"] = input.path;
+  if (input.kind == InputSpec::Kind::archive) {
+    json[input.path.ends_with(".safetensors") ? "safetensors" : "npz"] = input.path;
+  }
+  if (input.kind != InputSpec::Kind::workload) return json;
+  const WorkloadSpec& spec = input.workload;
+  json["workload"] = spec.kind;
+  json["layers"] = spec.layers;
+  json["batch"] = spec.batch;
+  json["query_heads"] = spec.query_heads;
+  json["kv_heads"] = spec.kv_heads;
+  json["queries"] = spec.queries;
+  json["keys"] = spec.keys;
+  json["head_dim"] = spec.head_dim;
+  json["value_dim"] = spec.value_dim;
+  json["seed"] = spec.seed;
+  if (spec.kind == "power_law") json["alpha"] = spec.alpha;
+  if (spec.kind == "needle") {
+    json["needle_mass"] = spec.needle_mass;
+    json["depths"] = spec.depths;
+  }
+  return json;
+}
+
+}  // namespace
+
+Json to_json(const RunPlan& plan, const plugin::Catalog& catalog) {
+  Json json;
+  if (!plan.title.empty()) json["title"] = plan.title;
+  json["pipelines"] = Json::object();
+  for (const auto& pipeline : plan.pipelines) {
+    Json stages = Json::array();
+    for (const auto& stage : pipeline.stages) stages.push_back(stage_json(stage, catalog));
+    json["pipelines"][pipeline.name] = stages;
+  }
+  json["attention"] = Json::object();
+  if (plan.attention.causal) json["attention"]["causal"] = *plan.attention.causal;
+  if (plan.attention.scale) json["attention"]["scale"] = *plan.attention.scale;
+  json["attention"]["on_empty_row"] = name_of(plan.attention.on_empty_row);
+  json["input"] = input_json(plan.input);
+  json["mode"] = name_of(plan.mode);
+  if (plan.queries) json["queries"] = *plan.queries;
+  json["layers"] = plan.layers;
+  json["heads"] = plan.heads;
+  json["seed"] = plan.seed;
+  return json;
+}
+
+}  // namespace attnlab::config

@@ -1,0 +1,286 @@
+// Document -> RunPlan.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <set>
+
+#include "core/config/run_plan.hpp"
+#include "core/config/schema.hpp"
+
+namespace attnlab::config {
+namespace {
+
+using base::Mistake;
+using base::UserError;
+using io::Json;
+using plugin::Value;
+
+const Json& member(const Json& object, const char* key, const Json& fallback) {
+  auto found = object.find(key);
+  return found == object.end() ? fallback : *found;
+}
+
+void check_name(const std::string& name, const char* what, const Mistake& where) {
+  const bool legal = !name.empty() && name.size() <= 64 && name[0] != '.' &&
+                     std::all_of(name.begin(), name.end(), [](unsigned char c) {
+                       return std::isalnum(c) != 0 || c == '_' || c == '-' || c == '.' || c == '+';
+                     });
+  if (legal) return;
+  Mistake mistake = where;
+  mistake.found = name;
+  mistake.allowed = "1 to 64 letters, digits, _ - . +";
+  throw UserError(std::string("a ") + what + "'s name also names a folder", mistake);
+}
+
+std::string wanted_method(const Document& document, const std::string& pointer, const Json& stage) {
+  if (!stage.is_object() || !stage.contains("masker") || !stage["masker"].is_string()) {
+    Mistake mistake = document.where(pointer);
+    mistake.found = stage.dump().substr(0, 80);
+    mistake.allowed = "{\"masker\": \"<id>\", ...}";
+    throw UserError("a stage names its masker", mistake);
+  }
+  return stage["masker"].get<std::string>();
+}
+
+[[noreturn]] void unknown_masker(const Document& document, const std::string& pointer, const std::string& id,
+                                 const plugin::Catalog& catalog) {
+  Mistake mistake = document.where(pointer + "/masker");
+  mistake.found = "\"" + id + "\"";
+  mistake.allowed = base::join(catalog.ids());
+  mistake.suggestion = base::did_you_mean(id, catalog.ids());
+  for (const auto& file : catalog.refused()) {
+    const auto& ids = file.note.ids;
+    if (std::find(ids.begin(), ids.end(), id) != ids.end()) {
+      mistake.suggestion = file.path + " holds it but cannot be used: " + file.refused;
+    }
+  }
+  throw UserError("no plugin provides this masker", mistake, base::Exit::plugin_missing);
+}
+
+SelectorPlan to_selector(const Values& values) {
+  SelectorPlan plan;
+  const auto& kind = values.at("select").as<std::string>();
+  if (kind == "top_k") {
+    plan.kind = SelectorPlan::Kind::top_k;
+    plan.heavy_size = values.at("heavy_size").as<plugin::Size>();
+  } else if (kind == "top_p") {
+    plan.kind = SelectorPlan::Kind::top_p;
+    plan.top_p = values.at("top_p").as<double>();
+    plan.of_total = values.at("of").as<std::string>() == "total";
+  } else {
+    plan.kind = SelectorPlan::Kind::threshold;
+    plan.threshold = values.at("threshold").as<double>();
+  }
+  if (values.at("share").as<std::string>() == "kv_group") plan.share = SelectorPlan::Share::kv_group;
+  if (values.at("reduce").as<std::string>() == "mean") plan.reduce = SelectorPlan::Reduce::mean;
+  return plan;
+}
+
+/// The selector a stage uses, checked before its parameters can be known.
+std::string wanted_selector(const Document& document, const std::string& pointer, const Json& stage,
+                            const plugin::Descriptor& method) {
+  if (!stage.contains("select")) return method.selector;
+  for (const auto& parameter : selector_parameters("", method.selector)) {
+    if (parameter.key != "select") continue;
+    return plugin::parse_value(parameter, stage["select"], document.where(pointer + "/select")).as<std::string>();
+  }
+  return method.selector;
+}
+
+StagePlan resolve_stage(const Document& document, const std::string& pointer, const Json& stage,
+                        const plugin::Catalog& catalog) {
+  StagePlan plan;
+  plan.pointer = pointer;
+  plan.masker = wanted_method(document, pointer, stage);
+  const auto* entry = catalog.find(plan.masker);
+  if (entry == nullptr || entry->descriptor.facet == plugin::Facet::scheme) {
+    unknown_masker(document, pointer, plan.masker, catalog);
+  }
+  const plugin::Descriptor& method = entry->descriptor;
+
+  std::vector<plugin::Parameter> table = method.parameters;
+  auto add = [&](const std::vector<plugin::Parameter>& parameters) {
+    for (const auto& parameter : parameters) {
+      // A method's own parameter of the same name wins, such as its own "seed".
+      auto same = [&](const auto& own) { return own.key == parameter.key; };
+      if (std::none_of(table.begin(), table.end(), same)) table.push_back(parameter);
+    }
+  };
+  add(stage_parameters());
+  const bool scorer = method.facet == plugin::Facet::scorer;
+  if (scorer) add(selector_parameters(wanted_selector(document, pointer, stage, method), method.selector));
+
+  Values values = read_object(document, pointer, stage, table, {"masker"});
+  for (const auto& parameter : method.parameters) plan.values.push_back(values.at(parameter.key));
+  plan.name = values.at("name").is_set() ? values.at("name").as<std::string>() : plan.masker;
+  check_name(plan.name, "stage", document.where(pointer + "/name"));
+  if (const auto* seed = std::get_if<int64_t>(&values.at("seed").data)) plan.seed = static_cast<uint64_t>(*seed);
+  if (scorer) plan.selector = to_selector(values);
+  return plan;
+}
+
+PipelinePlan resolve_pipeline(const Document& document, const std::string& name, const Json& stages,
+                              const plugin::Catalog& catalog) {
+  const std::string pointer = "/pipelines/" + escape(name);
+  check_name(name, "pipeline", document.where(pointer));
+  if (!stages.is_array()) {
+    Mistake mistake = document.where(pointer);
+    mistake.found = stages.dump().substr(0, 80);
+    mistake.allowed = "a list of stages; [] is dense attention";
+    throw UserError("a pipeline has the wrong type", mistake);
+  }
+  PipelinePlan plan{name, {}};
+  std::set<std::string> names;
+  std::string sampler;
+  for (size_t i = 0; i < stages.size(); ++i) {
+    const std::string at = pointer + "/" + std::to_string(i);
+    StagePlan stage = resolve_stage(document, at, stages[i], catalog);
+    if (!names.insert(stage.name).second) {
+      Mistake mistake = document.where(at);
+      mistake.found = "\"" + stage.name + "\"";
+      mistake.suggestion = "tell them apart with \"name\"";
+      throw UserError("two stages of a pipeline have the same name", mistake);
+    }
+    if (catalog.find(stage.masker)->descriptor.has(ATTNLAB_SAMPLES)) {
+      if (!sampler.empty()) {
+        Mistake mistake = document.where(at);
+        mistake.found = sampler + " and " + stage.name;
+        mistake.allowed = "one stage that samples: the inclusion probability of a union is not known otherwise";
+        throw UserError("two stages of a pipeline sample", mistake);
+      }
+      sampler = stage.name;
+    }
+    plan.stages.push_back(std::move(stage));
+  }
+  return plan;
+}
+
+InputSpec resolve_input(const Document& document, const Json& input) {
+  const std::vector<std::string> kinds = {"trace", "npz", "safetensors", "workload"};
+  std::vector<std::string> present;
+  if (input.is_object()) {
+    for (const auto& kind : kinds) {
+      if (input.contains(kind)) present.push_back(kind);
+    }
+  }
+  if (present.size() != 1 || !input[present[0]].is_string()) {
+    Mistake mistake = document.where("/input");
+    mistake.found = input.is_null() ? "nothing" : input.dump().substr(0, 80);
+    mistake.allowed =
+        "{\"trace\": \"folder\"} | {\"npz\": \"file\"} | {\"safetensors\": \"file\"} | {\"workload\": \"needle\", ...}";
+    if (input.is_object() && present.empty() && !input.empty()) {
+      mistake.suggestion = base::did_you_mean(input.begin().key(), kinds);
+    }
+    throw UserError("an input is one of four kinds", mistake);
+  }
+  InputSpec spec;
+  const std::string value = input[present[0]].get<std::string>();
+  if (present[0] != "workload") {
+    read_object(document, "/input", input, {}, {present[0]});
+    spec.kind = present[0] == "trace" ? InputSpec::Kind::trace : InputSpec::Kind::archive;
+    spec.path = document.resolve_path("/input/" + present[0], value);
+    return spec;
+  }
+  const auto& workloads = workload_kinds();
+  if (std::find(workloads.begin(), workloads.end(), value) == workloads.end()) {
+    Mistake mistake = document.where("/input/workload");
+    mistake.found = "\"" + value + "\"";
+    mistake.allowed = base::join(workloads);
+    mistake.suggestion = base::did_you_mean(value, workloads);
+    throw UserError("unknown workload", mistake);
+  }
+  Values values = read_object(document, "/input", input, workload_parameters(value), {"workload"});
+  spec.workload = to_workload(value, values);
+  if (spec.workload.query_heads % spec.workload.kv_heads != 0) {
+    Mistake mistake = document.where("/input/query_heads");
+    mistake.found = fmt::format("query_heads {}, kv_heads {}", spec.workload.query_heads, spec.workload.kv_heads);
+    mistake.allowed = "query_heads divisible by kv_heads: query head h reads KV head h / (query_heads / kv_heads)";
+    throw UserError("the heads do not form groups", mistake);
+  }
+  if (spec.workload.queries > spec.workload.keys) {
+    Mistake mistake = document.where("/input/queries");
+    mistake.found = fmt::format("queries {}, keys {}", spec.workload.queries, spec.workload.keys);
+    mistake.allowed = "queries <= keys: the queries are the last positions of the sequence";
+    throw UserError("more queries than keys", mistake);
+  }
+  return spec;
+}
+
+std::vector<int64_t> to_integers(const Value& value) {
+  std::vector<int64_t> list;
+  for (const auto& item : value.as<std::vector<Value>>()) list.push_back(item.as<int64_t>());
+  std::sort(list.begin(), list.end());
+  list.erase(std::unique(list.begin(), list.end()), list.end());
+  return list;
+}
+
+}  // namespace
+
+std::string name_of(Mode mode) {
+  return mode == Mode::prefill ? "prefill" : mode == Mode::decode ? "decode" : "question";
+}
+
+std::string name_of(EmptyRow policy) {
+  return policy == EmptyRow::error ? "error" : policy == EmptyRow::zeros ? "zeros" : "dense";
+}
+
+std::vector<std::string> plugin_folders(const Document& document) {
+  std::vector<std::string> folders;
+  auto found = document.root().find("plugin_path");
+  if (found == document.root().end()) return folders;
+  const std::vector<Json> list = found->is_array() ? found->get<std::vector<Json>>() : std::vector<Json>{*found};
+  for (const auto& folder : list) {
+    if (!folder.is_string()) {
+      Mistake mistake = document.where("/plugin_path");
+      mistake.found = folder.dump().substr(0, 80);
+      mistake.allowed = "a folder or a list of folders";
+      throw UserError("\"plugin_path\" has the wrong type", mistake);
+    }
+    folders.push_back(document.resolve_path("/plugin_path", folder.get<std::string>()));
+  }
+  return folders;
+}
+
+RunPlan resolve(const Document& document, const plugin::Catalog& catalog) {
+  static const Json nothing;
+  static const Json empty = Json::object();
+  const Json& root = document.root();
+  RunPlan plan;
+  Values run = read_object(document, "", root, run_parameters(), {"pipelines", "attention", "input", "plugin_path"});
+  if (run.at("title").is_set()) plan.title = run.at("title").as<std::string>();
+  const auto& mode = run.at("mode").as<std::string>();
+  plan.mode = mode == "prefill" ? Mode::prefill : mode == "decode" ? Mode::decode : Mode::question;
+  if (run.at("queries").is_set()) plan.queries = run.at("queries").as<int64_t>();
+  plan.layers = to_integers(run.at("layers"));
+  plan.heads = to_integers(run.at("heads"));
+  plan.seed = static_cast<uint64_t>(run.at("seed").as<int64_t>());
+
+  const Json& pipelines = member(root, "pipelines", nothing);
+  if (!pipelines.is_object() || pipelines.empty()) {
+    Mistake mistake = document.where("/pipelines");
+    mistake.found = pipelines.is_null() ? "nothing" : pipelines.dump().substr(0, 80);
+    mistake.allowed = "{\"name\": [stage, ...], ...}; [] is dense attention";
+    throw UserError("a config names its pipelines", mistake);
+  }
+  for (const auto& item : pipelines.items()) {
+    plan.pipelines.push_back(resolve_pipeline(document, item.key(), item.value(), catalog));
+  }
+
+  Values attention =
+      read_object(document, "/attention", member(root, "attention", empty), attention_parameters());
+  if (attention.at("causal").is_set()) plan.attention.causal = attention.at("causal").as<bool>();
+  if (attention.at("scale").is_set()) plan.attention.scale = attention.at("scale").as<double>();
+  const auto& policy = attention.at("on_empty_row").as<std::string>();
+  plan.attention.on_empty_row =
+      policy == "error" ? EmptyRow::error : policy == "zeros" ? EmptyRow::zeros : EmptyRow::dense;
+  if (plan.mode == Mode::decode && plan.attention.causal == false) {
+    Mistake mistake = document.where("/attention/causal");
+    mistake.found = "false";
+    mistake.allowed = "true: a decoded token cannot see keys that do not exist yet";
+    throw UserError("decode is causal", mistake);
+  }
+  plan.input = resolve_input(document, member(root, "input", nothing));
+  return plan;
+}
+
+}  // namespace attnlab::config

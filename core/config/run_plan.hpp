@@ -1,0 +1,77 @@
+// A run, resolved and validated: nothing in it can be a user's mistake any more.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/config/document.hpp"
+#include "core/config/input_spec.hpp"
+#include "core/plugin/catalog.hpp"
+
+namespace attnlab::config {
+
+/// How the host selects keys from a scorer's scores.
+struct SelectorPlan {
+  enum class Kind { top_k, top_p, threshold };
+  enum class Share { query_head, kv_group };
+  enum class Reduce { max, mean };
+
+  Kind kind = Kind::top_k;
+  plugin::Size heavy_size;  ///< top_k: keys in addition to those of earlier stages
+  double top_p = 1;         ///< top_p: share of the softmax mass
+  bool of_total = false;    ///< top_p: the share refers to all visible keys, not only to the candidates
+  double threshold = 0;     ///< threshold: keys with score >= threshold
+  Share share = Share::query_head;
+  Reduce reduce = Reduce::max;
+};
+
+/// One stage of a pipeline.
+struct StagePlan {
+  std::string masker;  ///< method id
+  std::string name;    ///< unique in its pipeline
+  std::vector<plugin::Value> values;  ///< in the order of the method's parameter table
+  std::optional<SelectorPlan> selector;  ///< scorers only
+  uint64_t seed = 0;                     ///< mixed with the run's seed
+  std::string pointer;                   ///< where the config defines it
+};
+
+struct PipelinePlan {
+  std::string name;
+  std::vector<StagePlan> stages;  ///< none: dense attention
+};
+
+enum class EmptyRow { error, zeros, dense };
+enum class Mode { prefill, decode, question };
+std::string name_of(Mode mode);
+std::string name_of(EmptyRow policy);
+
+struct AttentionPlan {
+  std::optional<bool> causal;   ///< unset: what the input states, else true
+  std::optional<double> scale;  ///< unset: what the input states, else 1/sqrt(head_dim)
+  EmptyRow on_empty_row = EmptyRow::error;
+};
+
+struct RunPlan {
+  std::string title;
+  std::vector<PipelinePlan> pipelines;
+  AttentionPlan attention;
+  InputSpec input;
+  Mode mode = Mode::prefill;
+  std::optional<int64_t> queries;  ///< last n queries; unset: all in prefill, 64 in decode and question
+  std::vector<int64_t> layers;     ///< empty: all
+  std::vector<int64_t> heads;      ///< query heads; empty: all
+  uint64_t seed = 0;
+};
+
+/// Folders of "plugin_path", absolute. Separate from `resolve` because the catalog must exist first.
+std::vector<std::string> plugin_folders(const Document& document);
+
+/// Validates the whole document against the catalog and fills in the defaults. Throws UserError for the first mistake;
+/// an unknown masker is Exit::plugin_missing.
+RunPlan resolve(const Document& document, const plugin::Catalog& catalog);
+
+/// The resolved config: a valid config with every default written out.
+io::Json to_json(const RunPlan& plan, const plugin::Catalog& catalog);
+
+}  // namespace attnlab::config

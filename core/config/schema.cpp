@@ -1,0 +1,248 @@
+#include "core/config/schema.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+namespace attnlab::config {
+namespace {
+
+using base::UserError;
+using io::Json;
+using plugin::Parameter;
+using plugin::ParameterType;
+using plugin::Value;
+
+Parameter integer(std::string key, double minimum, double maximum, std::string doc, Value preset = {}) {
+  Parameter p;
+  p.key = std::move(key);
+  p.type = ParameterType::integer;
+  p.minimum = minimum;
+  p.maximum = maximum;
+  p.doc = std::move(doc);
+  p.default_value = std::move(preset);
+  return p;
+}
+
+Parameter real(std::string key, std::string doc, Value preset = {}) {
+  Parameter p;
+  p.key = std::move(key);
+  p.type = ParameterType::real;
+  p.doc = std::move(doc);
+  p.default_value = std::move(preset);
+  return p;
+}
+
+Parameter choice(std::string key, std::vector<std::string> names, std::string doc, Value preset = {}) {
+  Parameter p;
+  p.key = std::move(key);
+  p.type = ParameterType::enumeration;
+  p.enum_names = std::move(names);
+  p.doc = std::move(doc);
+  p.default_value = std::move(preset);
+  return p;
+}
+
+Parameter of_type(ParameterType type, std::string key, std::string doc) {
+  Parameter p;
+  p.key = std::move(key);
+  p.type = type;
+  p.doc = std::move(doc);
+  return p;
+}
+
+Parameter integers(std::string key, std::string doc) {
+  Parameter p = of_type(ParameterType::list, std::move(key), std::move(doc));
+  p.item_type = ParameterType::integer;
+  p.minimum = 0;
+  p.maximum = 1 << 20;
+  p.default_value = {std::vector<Value>{}};
+  return p;
+}
+
+Value whole(int64_t value) { return {value}; }
+
+constexpr double max_extent = 1 << 30;
+
+}  // namespace
+
+Values read_object(const Document& document, const std::string& pointer, const Json& object,
+                   const std::vector<Parameter>& parameters, const std::vector<std::string>& extra_keys) {
+  if (!object.is_object()) {
+    base::Mistake mistake = document.where(pointer);
+    mistake.found = object.dump().substr(0, 80);
+    mistake.allowed = "an object { ... }";
+    throw UserError("has the wrong type", mistake);
+  }
+  std::vector<std::string> allowed = extra_keys;
+  for (const auto& parameter : parameters) allowed.push_back(parameter.key);
+  for (const auto& item : object.items()) {
+    if (std::find(allowed.begin(), allowed.end(), item.key()) != allowed.end()) continue;
+    base::Mistake mistake = document.where(pointer + "/" + escape(item.key()));
+    mistake.allowed = base::join(allowed);
+    mistake.suggestion = base::did_you_mean(item.key(), allowed);
+    throw UserError("unknown key \"" + item.key() + "\"", mistake);
+  }
+  Values values;
+  for (const auto& parameter : parameters) {
+    auto found = object.find(parameter.key);
+    if (found != object.end()) {
+      const std::string at = pointer + "/" + escape(parameter.key);
+      Value value = plugin::parse_value(parameter, *found, document.where(at));
+      if (parameter.type == ParameterType::path) {
+        value = {document.resolve_path(at, value.as<std::string>())};
+      }
+      values[parameter.key] = value;
+      continue;
+    }
+    if (parameter.required) {
+      base::Mistake mistake = document.where(pointer);
+      mistake.allowed = parameter.allowed();
+      throw UserError("the required key \"" + parameter.key + "\" is missing", mistake);
+    }
+    values[parameter.key] = parameter.default_value;
+  }
+  return values;
+}
+
+const std::vector<Parameter>& run_parameters() {
+  static const std::vector<Parameter> table = {
+      [] {
+        Parameter p = of_type(ParameterType::string, "title", "Shown in reports; default: the config's file name.");
+        return p;
+      }(),
+      choice("mode", {"prefill", "decode", "question"},
+             "Which queries are sparse: all at once, the last ones one by one, or the last ones at once.",
+             {std::string("prefill")}),
+      integer("queries", 1, max_extent, "Only the last n queries; default all in prefill, 64 otherwise."),
+      integers("layers", "Layers to run; empty means all."),
+      integers("heads", "Query heads to measure; empty means all."),
+      integer("seed", 0, 9e18, "Seed of everything random in the pipelines.", whole(0)),
+  };
+  return table;
+}
+
+const std::vector<Parameter>& attention_parameters() {
+  static const std::vector<Parameter> table = {
+      of_type(ParameterType::boolean, "causal", "Later keys are invisible; default: what the input states, else true."),
+      [] {
+        Parameter p = real("scale", "Factor of q.k; default: what the input states, else 1/sqrt(head_dim).");
+        p.minimum = 0;
+        p.minimum_open = true;
+        p.maximum = 1e6;
+        return p;
+      }(),
+      choice("on_empty_row", {"error", "zeros", "dense"}, "What a row without any active key gives.",
+             {std::string("error")}),
+  };
+  return table;
+}
+
+const std::vector<std::string>& workload_kinds() {
+  static const std::vector<std::string> kinds = {"gaussian", "power_law", "needle"};
+  return kinds;
+}
+
+std::vector<Parameter> workload_parameters(const std::string& kind) {
+  const WorkloadSpec d;
+  std::vector<Parameter> table = {
+      integer("layers", 1, 1024, "Layers, each with its own random numbers.", whole(d.layers)),
+      integer("batch", 1, 65536, "Sequences.", whole(d.batch)),
+      integer("query_heads", 1, 65536, "Query heads; a multiple of kv_heads.", whole(d.query_heads)),
+      integer("kv_heads", 1, 65536, "KV heads.", whole(d.kv_heads)),
+      integer("queries", 1, max_extent, "Queries (Sq): the last positions of the sequence.", whole(d.queries)),
+      integer("keys", 1, max_extent, "Keys (Sk).", whole(d.keys)),
+      integer("head_dim", 1, 65536, "Channels of queries and keys.", whole(d.head_dim)),
+      integer("value_dim", 1, 65536, "Channels of values.", whole(d.value_dim)),
+      integer("seed", 0, 9e18, "Seed of the generated tensors.", whole(static_cast<int64_t>(d.seed))),
+  };
+  if (kind == "power_law") {
+    Parameter alpha = real("alpha", "The i-th heaviest key has softmax mass proportional to i^-alpha.", {d.alpha});
+    alpha.minimum = 0;
+    alpha.maximum = 10;
+    table.push_back(alpha);
+  }
+  if (kind == "needle") {
+    Parameter mass = real("needle_mass", "Share of the softmax mass that the needles hold at the last query.",
+                          {d.needle_mass});
+    mass.minimum = 0;
+    mass.maximum = 1;
+    mass.minimum_open = mass.maximum_open = true;
+    table.push_back(mass);
+    Parameter depths = of_type(ParameterType::list, "depths", "Position of each needle, 0 = first key, 1 = last.");
+    depths.item_type = ParameterType::real;
+    depths.minimum = 0;
+    depths.maximum = 1;
+    depths.default_value = {std::vector<Value>{{0.1}, {0.5}, {0.9}}};
+    table.push_back(depths);
+  }
+  return table;
+}
+
+const std::vector<Parameter>& stage_parameters() {
+  static const std::vector<Parameter> table = {
+      of_type(ParameterType::string, "name", "Tells stages of one method apart; default: the method's id."),
+      integer("seed", 0, 9e18, "Mixed with the run's seed.", whole(0)),
+  };
+  return table;
+}
+
+const std::vector<std::string>& selector_names() {
+  static const std::vector<std::string> names = {"top_k", "top_p", "threshold"};
+  return names;
+}
+
+std::vector<Parameter> selector_parameters(const std::string& selector, const std::string& default_selector) {
+  std::vector<Parameter> table = {
+      choice("select", selector_names(), "How keys are selected from the scores.", {default_selector}),
+      choice("share", {"query_head", "kv_group"}, "Who shares one list: nobody, or the query heads of a KV head.",
+             {std::string("query_head")}),
+      choice("reduce", {"max", "mean"}, "How scores of a group become one score (share = kv_group).",
+             {std::string("max")}),
+  };
+  if (selector == "top_k") {
+    Parameter p = of_type(ParameterType::count_or_fraction, "heavy_size",
+                          "Keys selected in addition to those of earlier stages.");
+    p.required = true;
+    for (double share : {0.01, 0.02, 0.05, 0.1, 0.2}) p.sweep.push_back({plugin::Size{true, 0, share}});
+    table.push_back(p);
+  } else if (selector == "top_p") {
+    Parameter p = real("top_p", "Share of the softmax mass that the selected keys reach.");
+    p.required = true;
+    p.minimum = 0;
+    p.minimum_open = true;
+    p.maximum = 1;
+    for (double share : {0.5, 0.8, 0.9, 0.95, 0.99}) p.sweep.push_back({share});
+    table.push_back(p);
+    table.push_back(choice("of", {"remaining", "total"}, "Mass of the candidates, or of all visible keys.",
+                           {std::string("remaining")}));
+  } else if (selector == "threshold") {
+    Parameter p = real("threshold", "Keys with at least this score are selected.");
+    p.required = true;
+    table.push_back(p);
+  }
+  return table;
+}
+
+WorkloadSpec to_workload(const std::string& kind, const Values& values) {
+  auto extent = [&](const char* key) { return values.at(key).as<int64_t>(); };
+  WorkloadSpec spec;
+  spec.kind = kind;
+  spec.layers = extent("layers");
+  spec.batch = extent("batch");
+  spec.query_heads = extent("query_heads");
+  spec.kv_heads = extent("kv_heads");
+  spec.queries = extent("queries");
+  spec.keys = extent("keys");
+  spec.head_dim = extent("head_dim");
+  spec.value_dim = extent("value_dim");
+  spec.seed = static_cast<uint64_t>(extent("seed"));
+  if (kind == "power_law") spec.alpha = values.at("alpha").as<double>();
+  if (kind == "needle") {
+    spec.needle_mass = values.at("needle_mass").as<double>();
+    for (const auto& depth : values.at("depths").as<std::vector<Value>>()) spec.depths.push_back(depth.as<double>());
+  }
+  return spec;
+}
+
+}  // namespace attnlab::config

@@ -1,0 +1,36 @@
+// The config's own parameter tables, in the same form as those of plugins.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/config/document.hpp"
+#include "core/config/input_spec.hpp"
+#include "core/plugin/parameter.hpp"
+
+namespace attnlab::config {
+
+using Values = std::map<std::string, plugin::Value>;
+
+/// Members of an object read by a parameter table, defaults filled in. `extra_keys` may be present and are left alone;
+/// any other key is an error with the nearest key.
+Values read_object(const Document& document, const std::string& pointer, const io::Json& object,
+                   const std::vector<plugin::Parameter>& parameters, const std::vector<std::string>& extra_keys = {});
+
+/// Top-level scalars: title, mode, queries, layers, heads, seed.
+const std::vector<plugin::Parameter>& run_parameters();
+/// "attention".
+const std::vector<plugin::Parameter>& attention_parameters();
+/// "input" with a workload of this kind; empty when there is no such kind.
+std::vector<plugin::Parameter> workload_parameters(const std::string& kind);
+const std::vector<std::string>& workload_kinds();
+/// Keys that any stage may have beside its method's parameters.
+const std::vector<plugin::Parameter>& stage_parameters();
+/// Keys of a scorer's stage: select, share, reduce and the parameters of this selector.
+std::vector<plugin::Parameter> selector_parameters(const std::string& selector, const std::string& default_selector);
+const std::vector<std::string>& selector_names();
+
+WorkloadSpec to_workload(const std::string& kind, const Values& values);
+
+}  // namespace attnlab::config

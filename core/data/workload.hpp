@@ -1,0 +1,34 @@
+// Generated attention problems, some with an exactly known softmax.
+#pragma once
+
+#include <memory>
+
+#include "core/config/input_spec.hpp"
+#include "core/data/problem.hpp"
+
+namespace attnlab::data {
+
+/// A workload for softmax attention with scale 1/sqrt(head_dim), causal, all keys valid. Values are iid N(0,
+/// 1).
+///
+/// - `gaussian`: q and k are iid N(0, 1).
+/// - `power_law`: the i-th heaviest key of a KV head has softmax mass i^-alpha, under a random permutation of
+/// the keys.
+/// - `needle`: keys at the chosen depths (as a fraction of the last position; on collision the nearest free
+/// key)
+///   share `needle_mass` of the last query's mass evenly; every other key weighs the same. The needle
+///   positions are those of all heads and layers.
+///
+/// The last two fill `true_mass`, and every query row of the KV head's group has these masses exactly, up to
+/// float32 rounding of q and k: with one unit vector u per (layer, batch, KV head),
+///   q = sqrt(head_dim) u + noise in Q,   k_j = (ln mass_j - mean ln mass) u + noise in K,   u, Q, K
+///   orthogonal,
+/// so that q.k_j / sqrt(head_dim) = ln mass_j + constant. Q and K have (head_dim - 1) / 2 dimensions each
+/// (none for head_dim < 3) and touch all channels; the noise has about unit variance per channel.
+///
+/// Each value is a function of (seed, layer, tensor, place) alone: neither threads nor the order of `load`
+/// matter. `load` writes each tensor once, in place. Throws UserError for specifications that cannot be met,
+/// including layers larger than the machine's memory.
+std::unique_ptr<Source> open_workload(const config::WorkloadSpec& spec);
+
+}  // namespace attnlab::data

@@ -1,0 +1,323 @@
+// Dot products of query rows with keys, compiled once per SIMD target.
+#if defined(ATTNLAB_KERNELS_DOT_INL) == defined(HWY_TARGET_TOGGLE)
+#ifdef ATTNLAB_KERNELS_DOT_INL
+#undef ATTNLAB_KERNELS_DOT_INL
+#else
+#define ATTNLAB_KERNELS_DOT_INL
+#endif
+
+#include <hwy/cache_control.h>
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+#include "core/kernels/vector_math-inl.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace attnlab::kernels::HWY_NAMESPACE {
+
+// The order of a dot product. Within each chunk of 128 channels, channel c belongs to chain c mod 4; a chain
+// is a sequence of multiply-adds from 0 over ascending channels; the chunk's chains are added to the total
+// one after the other. Both ways below keep this order, so a logit has the same bits in either:
+// - few rows: a vector is 4 channels of kLanes / 4 keys. Keys are read once, nearly in memory order.
+// - many rows: a vector is one channel of kLanes keys. Keys are transposed into a panel, then a register
+//   tile of rows x keys runs at nearly the speed of a matrix product.
+inline constexpr int64_t kChunkChannels = 128;
+inline constexpr int64_t kChains = 4;
+/// Keys per call of `dots`; also the columns of a panel.
+inline constexpr int64_t kPanelKeys = 64;
+/// Rows and vectors of the panel's register tile: 6 x 4 accumulators fit 32 registers, 6 x 2 fit 16.
+inline constexpr bool kManyRegisters = HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM;
+inline constexpr int64_t kTileRows = 6;
+inline constexpr int64_t kTileVectors = kManyRegisters ? 4 : 2;
+
+/// Keys between the one in use and the one that is fetched from memory.
+inline constexpr int64_t kFetchAhead = 16;
+
+/// Keys of one call of `dots`: [0, kPanelKeys) to be used, the rest to be fetched ahead; all valid pointers.
+struct KeyPointers {
+  const float* at[kPanelKeys + kFetchAhead];
+};
+
+#if HWY_TARGET == HWY_SCALAR
+inline constexpr int64_t kDirectRows = 0;
+
+HWY_INLINE void transpose_channels(const float* const* key, int64_t channel, float* panel) {
+  for (int64_t i = 0; i < kChains; ++i) panel[i * kPanelKeys] = key[0][channel + i];
+}
+#else
+inline constexpr int64_t kDirectRows = 8;
+/// Rows of the register tile of the direct way, with 4 accumulators each.
+inline constexpr int64_t kDirectTileRows = kManyRegisters ? 4 : 2;
+inline constexpr int64_t kBlocks = kLanes / 4;
+
+/// Block b of the result, four lanes, holds the four channels from key[b * step] on.
+template <class D>
+HWY_INLINE hn::Vec<D> load_blocks(D d, const float* const* key, int64_t step, int64_t channel) {
+  if constexpr (hn::MaxLanes(D()) <= 4) {
+    return hn::LoadU(d, key[0] + channel);
+  } else {
+    const hn::Half<D> half;
+    constexpr int64_t half_blocks = static_cast<int64_t>(hn::MaxLanes(hn::Half<D>())) / 4;
+    return hn::Combine(d, load_blocks(half, key + half_blocks * step, step, channel),
+                       load_blocks(half, key, step, channel));
+  }
+}
+
+/// Transposes four vectors block by block: lane 4 b + j of v_i becomes lane 4 b + i of v_j.
+HWY_INLINE void transpose_blocks(Vector& v0, Vector& v1, Vector& v2, Vector& v3) {
+  const Floats d;
+  const Vector low02 = hn::InterleaveLower(d, v0, v2);
+  const Vector low13 = hn::InterleaveLower(d, v1, v3);
+  const Vector high02 = hn::InterleaveUpper(d, v0, v2);
+  const Vector high13 = hn::InterleaveUpper(d, v1, v3);
+  v0 = hn::InterleaveLower(d, low02, low13);
+  v1 = hn::InterleaveUpper(d, low02, low13);
+  v2 = hn::InterleaveLower(d, high02, high13);
+  v3 = hn::InterleaveUpper(d, high02, high13);
+}
+
+/// Four rows of a panel: row i holds channel + i of kLanes keys.
+HWY_INLINE void transpose_channels(const float* const* key, int64_t channel, float* panel) {
+  const Floats d;
+  Vector v0 = load_blocks(d, key + 0, 4, channel);
+  Vector v1 = load_blocks(d, key + 1, 4, channel);
+  Vector v2 = load_blocks(d, key + 2, 4, channel);
+  Vector v3 = load_blocks(d, key + 3, 4, channel);
+  transpose_blocks(v0, v1, v2, v3);
+  hn::Store(v0, d, panel + 0 * kPanelKeys);
+  hn::Store(v1, d, panel + 1 * kPanelKeys);
+  hn::Store(v2, d, panel + 2 * kPanelKeys);
+  hn::Store(v3, d, panel + 3 * kPanelKeys);
+}
+
+/// chains[r] += products of four channels of the keys key[0 .. kBlocks) with kRows rows.
+template <int64_t kRows>
+HWY_INLINE void multiply_channels(const float* query, int64_t query_stride, const float* const* key,
+                                  int64_t channel, Vector (&chains)[kRows]) {
+  const Floats d;
+  const Vector k = load_blocks(d, key, 1, channel);
+#pragma GCC unroll 8
+  for (int64_t r = 0; r < kRows; ++r) {
+    chains[r] = hn::MulAdd(hn::LoadDup128(d, query + r * query_stride + channel), k, chains[r]);
+  }
+}
+
+/// As multiply_channels for the last 1..3 channels; zeros stand for those that do not exist.
+template <int64_t kRows>
+HWY_INLINE void multiply_tail(const float* query, int64_t query_stride, const float* const* key,
+                              int64_t channel, int64_t channels, Vector (&chains)[kRows]) {
+  const size_t bytes = static_cast<size_t>(channels) * sizeof(float);
+  float padded_key[kBlocks][4] = {};
+  float padded_query[kRows][4] = {};
+  const float* padded[kBlocks];
+  for (int64_t b = 0; b < kBlocks; ++b) {
+    std::memcpy(padded_key[b], key[b] + channel, bytes);
+    padded[b] = padded_key[b];
+  }
+  for (int64_t r = 0; r < kRows; ++r) std::memcpy(padded_query[r], query + r * query_stride + channel, bytes);
+  multiply_channels<kRows>(&padded_query[0][0], 4, padded, 0, chains);
+}
+
+/// sums[r][j] = q_r . k_j for kRows rows and `count` <= kPanelKeys keys.
+template <int64_t kRows>
+HWY_NOINLINE void dots_direct(const float* query, int64_t query_stride, int64_t head_dim,
+                              const KeyPointers& keys, int64_t count, float* sums, int64_t sums_stride) {
+  constexpr int64_t line_channels = 16;
+  static_assert(kPanelKeys % kLanes == 0);
+  const Floats d;
+  // Vector i holds keys i kBlocks + b, b = 0 .. kBlocks - 1: transposition brings such a key to lane 4 b + i.
+  HWY_ALIGN int32_t order[kLanes];
+  for (int64_t key = 0; key < kLanes; ++key) {
+    order[key] = static_cast<int32_t>(4 * (key % kBlocks) + key / kBlocks);
+  }
+  const auto by_key = hn::SetTableIndices(d, order);
+  for (int64_t j = 0; j < count; j += kLanes) {
+    Vector total[kRows];
+#pragma GCC unroll 8
+    for (int64_t r = 0; r < kRows; ++r) total[r] = hn::Zero(d);
+    for (int64_t begin = 0; begin < head_dim; begin += kChunkChannels) {
+      const int64_t end = std::min(begin + kChunkChannels, head_dim);
+      Vector chains[4][kRows];
+#pragma GCC unroll 4
+      for (int64_t i = 0; i < 4; ++i) {
+        const float* const* key = keys.at + j + i * kBlocks;
+#pragma GCC unroll 8
+        for (int64_t r = 0; r < kRows; ++r) chains[i][r] = hn::Zero(d);
+        // Keys are fetched whole and one after the other, the order that hardware prefetchers continue: with
+        // that, dense decode runs at the speed of a plain read, without it at half of that.
+        const float* const* fetched_key = key + kFetchAhead;
+        int64_t fetched_channel = begin;
+        int64_t c = begin;
+        for (; c + line_channels <= end; c += line_channels) {
+          for (int64_t line = 0; line < kBlocks; ++line) {
+            hwy::Prefetch(*fetched_key + fetched_channel);
+            fetched_channel += line_channels;
+            if (fetched_channel >= end) {
+              fetched_channel = begin;
+              ++fetched_key;
+            }
+          }
+          multiply_channels<kRows>(query, query_stride, key, c + 0, chains[i]);
+          multiply_channels<kRows>(query, query_stride, key, c + 4, chains[i]);
+          multiply_channels<kRows>(query, query_stride, key, c + 8, chains[i]);
+          multiply_channels<kRows>(query, query_stride, key, c + 12, chains[i]);
+        }
+        for (; c + 4 <= end; c += 4) multiply_channels<kRows>(query, query_stride, key, c, chains[i]);
+        if (c < end) multiply_tail<kRows>(query, query_stride, key, c, end - c, chains[i]);
+      }
+#pragma GCC unroll 8
+      for (int64_t r = 0; r < kRows; ++r) {
+        transpose_blocks(chains[0][r], chains[1][r], chains[2][r], chains[3][r]);
+        total[r] = hn::Add(total[r], chains[0][r]);
+        total[r] = hn::Add(total[r], chains[1][r]);
+        total[r] = hn::Add(total[r], chains[2][r]);
+        total[r] = hn::Add(total[r], chains[3][r]);
+      }
+    }
+#pragma GCC unroll 8
+    for (int64_t r = 0; r < kRows; ++r) {
+      store_first(hn::TableLookupLanes(total[r], by_key), sums + r * sums_stride + j,
+                  std::min(kLanes, count - j));
+    }
+  }
+}
+#endif
+
+/// [channel][key]: 32 KiB.
+struct KeyPanel {
+  HWY_ALIGN float at[kChunkChannels][kPanelKeys];
+};
+
+/// Transposes channels [begin, begin + channels) of kLanes keys into a column of the panel.
+HWY_INLINE void pack_keys(const float* const* key, int64_t begin, int64_t channels, int64_t column,
+                          KeyPanel& panel) {
+  int64_t c = 0;
+  for (; c + kChains <= channels; c += kChains) transpose_channels(key, begin + c, &panel.at[c][column]);
+  for (; c < channels; ++c) {
+    for (int64_t j = 0; j < kLanes; ++j) panel.at[c][column + j] = key[j][begin + c];
+  }
+}
+
+/// sums[r][j] += q_r . k_j over the panel's channels, `sums` taken as 0 when `fresh`. `keys` counts the
+/// columns: kVectors * kLanes, or up to kLanes when kVectors is 1.
+template <int64_t kRows, int64_t kVectors>
+HWY_INLINE void accumulate(const float* query, int64_t query_stride, int64_t channels, const float* panel,
+                           bool fresh, float* sums, int64_t sums_stride, int64_t keys) {
+  const Floats d;
+  const int64_t last = keys - (kVectors - 1) * kLanes;
+  Vector total[kRows][kVectors];
+#pragma GCC unroll 8
+  for (int64_t r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+    for (int64_t v = 0; v < kVectors; ++v) {
+      total[r][v] = fresh ? hn::Zero(d)
+                          : load_first(sums + r * sums_stride + v * kLanes, v + 1 < kVectors ? kLanes : last);
+    }
+  }
+  for (int64_t first = 0; first < kChains; ++first) {
+    Vector chain[kRows][kVectors];
+#pragma GCC unroll 8
+    for (int64_t r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+      for (int64_t v = 0; v < kVectors; ++v) chain[r][v] = hn::Zero(d);
+    }
+    for (int64_t c = first; c < channels; c += kChains) {
+      Vector k[kVectors];
+#pragma GCC unroll 8
+      for (int64_t v = 0; v < kVectors; ++v) k[v] = hn::Load(d, panel + c * kPanelKeys + v * kLanes);
+#pragma GCC unroll 8
+      for (int64_t r = 0; r < kRows; ++r) {
+        const Vector q = hn::Set(d, query[r * query_stride + c]);
+#pragma GCC unroll 8
+        for (int64_t v = 0; v < kVectors; ++v) chain[r][v] = hn::MulAdd(q, k[v], chain[r][v]);
+      }
+    }
+#pragma GCC unroll 8
+    for (int64_t r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+      for (int64_t v = 0; v < kVectors; ++v) total[r][v] = hn::Add(total[r][v], chain[r][v]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int64_t r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+    for (int64_t v = 0; v < kVectors; ++v) {
+      store_first(total[r][v], sums + r * sums_stride + v * kLanes, v + 1 < kVectors ? kLanes : last);
+    }
+  }
+}
+
+/// `accumulate` for kRows rows and the first `count` columns of a panel.
+template <int64_t kRows>
+HWY_NOINLINE void accumulate_columns(const float* query, int64_t query_stride, int64_t channels,
+                                     const KeyPanel& panel, bool fresh, float* sums, int64_t sums_stride,
+                                     int64_t count) {
+  constexpr int64_t wide = kTileVectors * kLanes;
+  int64_t j = 0;
+  for (; j + wide <= count; j += wide) {
+    accumulate<kRows, kTileVectors>(query, query_stride, channels, &panel.at[0][j], fresh, sums + j,
+                                    sums_stride, wide);
+  }
+  for (; j < count; j += kLanes) {
+    accumulate<kRows, 1>(query, query_stride, channels, &panel.at[0][j], fresh, sums + j, sums_stride,
+                         std::min(kLanes, count - j));
+  }
+}
+
+/// `dots` by way of a panel.
+inline void dots_panel(const float* query, int64_t query_stride, int64_t rows, int64_t head_dim,
+                       const KeyPointers& keys, int64_t count, float* sums, int64_t sums_stride) {
+  using Accumulate =
+      void (*)(const float*, int64_t, int64_t, const KeyPanel&, bool, float*, int64_t, int64_t);
+  static constexpr Accumulate by_rows[kTileRows] = {accumulate_columns<1>, accumulate_columns<2>,
+                                                    accumulate_columns<3>, accumulate_columns<4>,
+                                                    accumulate_columns<5>, accumulate_columns<6>};
+  KeyPanel panel;
+  for (int64_t begin = 0; begin < head_dim; begin += kChunkChannels) {
+    const int64_t channels = std::min(kChunkChannels, head_dim - begin);
+    for (int64_t j = 0; j < count; j += kLanes) pack_keys(keys.at + j, begin, channels, j, panel);
+    for (int64_t r = 0; r < rows; r += kTileRows) {
+      by_rows[std::min(kTileRows, rows - r) - 1](query + r * query_stride + begin, query_stride, channels,
+                                                 panel, begin == 0, sums + r * sums_stride, sums_stride,
+                                                 count);
+    }
+  }
+}
+
+/// sums[r][j] = q_r . k_j for all rows and `count` <= kPanelKeys keys.
+inline void dots(const float* query, int64_t query_stride, int64_t rows, int64_t head_dim,
+                 const KeyPointers& keys, int64_t count, float* sums, int64_t sums_stride) {
+  if (rows > kDirectRows) {
+    dots_panel(query, query_stride, rows, head_dim, keys, count, sums, sums_stride);
+    return;
+  }
+#if HWY_TARGET != HWY_SCALAR
+  using Dots = void (*)(const float*, int64_t, int64_t, const KeyPointers&, int64_t, float*, int64_t);
+  static constexpr Dots by_rows[] = {dots_direct<1>, dots_direct<2>, dots_direct<3>, dots_direct<4>};
+  for (int64_t r = 0; r < rows; r += kDirectTileRows) {
+    const float* q = query + r * query_stride;
+    float* to = sums + r * sums_stride;
+    by_rows[std::min(kDirectTileRows, rows - r) - 1](q, query_stride, head_dim, keys, count, to, sums_stride);
+  }
+#endif
+}
+
+/// Turns dot products into logits: scale * dot + bias, `bias` null meaning 0.
+inline void scale_and_bias(float* logits, int64_t count, float scale, const float* bias) {
+  const Floats d;
+  const Vector scales = hn::Set(d, scale);
+  for (int64_t j = 0; j < count; j += kLanes) {
+    const int64_t lanes = std::min(kLanes, count - j);
+    const Vector dot = load_first(logits + j, lanes);
+    const Vector offset = bias == nullptr ? hn::Zero(d) : load_first(bias + j, lanes);
+    store_first(hn::MulAdd(scales, dot, offset), logits + j, lanes);
+  }
+}
+
+}  // namespace attnlab::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // target toggle

@@ -1,0 +1,40 @@
+// Selection from scores: exact, with the fixed tie rule (equal scores: the lower key first).
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "core/kernels/arguments.hpp"
+
+namespace attnlab::kernels {
+
+/// Scratch memory that grows to the largest row seen and is reused. Not thread-safe: one per worker.
+struct SelectScratch {
+  std::vector<int32_t> keys;
+  std::vector<uint32_t> ranks;
+  std::vector<uint32_t> histogram;
+  std::vector<double> mass;
+};
+
+/// Appends to `chosen`, ascending, the `k` candidates with the largest scores (all when there are fewer);
+/// -inf ranks last. `scores` is indexed by key; candidates are disjoint ascending runs. O(candidates). Scores
+/// must not be NaN.
+void top_k(const float* scores, std::span<const Range> candidates, int64_t k, SelectScratch& scratch,
+           std::vector<int32_t>& chosen);
+
+/// Appends, ascending, the smallest set of candidates, largest score first, whose summed exp(score) reaches
+/// `share` of exp(`total_log_mass`), the mass that `share` refers to; at least one, all when the candidates
+/// together do not reach it. Scores of -inf are never chosen. Exact up to the rounding of sums in double.
+/// `share` in (0, 1]. O(candidates), one exp each.
+void top_p(const float* scores, std::span<const Range> candidates, double share, double total_log_mass,
+           SelectScratch& scratch, std::vector<int32_t>& chosen);
+
+/// Appends, ascending, the candidates with score >= threshold.
+void threshold(const float* scores, std::span<const Range> candidates, float threshold,
+               std::vector<int32_t>& chosen);
+
+/// log sum exp of the candidates' scores in double (-inf when there are none). Fixed order: ascending keys.
+double log_sum_exp(const float* scores, std::span<const Range> candidates);
+
+}  // namespace attnlab::kernels

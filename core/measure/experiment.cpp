@@ -1,0 +1,366 @@
+#include "core/measure/experiment.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <mutex>
+
+#include "core/base/parallel.hpp"
+#include "core/io/atomic_file.hpp"
+#include "core/kernels/select.hpp"
+#include "core/measure/picture.hpp"
+#include "core/measure/reference.hpp"
+#include "core/measure/row_metrics.hpp"
+
+namespace attnlab::measure {
+namespace {
+
+using attention::Pipeline;
+using attention::TileOutcome;
+using base::UserError;
+
+constexpr int64_t picture_size = 96;
+constexpr int64_t default_queries = 64;
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+int64_t measured_queries(const config::RunPlan& plan, const data::Geometry& geometry) {
+  if (plan.queries) return *plan.queries;
+  return plan.mode == config::Mode::prefill ? geometry.queries : std::min(default_queries, geometry.queries);
+}
+
+std::vector<int> wanted_layers(const config::RunPlan& plan, const data::Source& source) {
+  if (plan.layers.empty()) return source.layers();
+  return {plan.layers.begin(), plan.layers.end()};
+}
+
+/// Largest of values that arrive from several threads.
+void raise(std::atomic<double>& largest, double value) {
+  double current = largest;
+  while (value > current && !largest.compare_exchange_weak(current, value)) {
+  }
+}
+
+/// Results of one pipeline that grow over the layers.
+struct PipelineTotals {
+  std::vector<RowMetrics> rows;
+  int64_t empty_rows = 0;
+  std::unique_ptr<PictureCounter> picture;
+  std::atomic<double> reference_error{-1};
+  uint64_t state_bytes = 0;
+};
+
+/// One layer of a run: its tables, dumps and the visitor that fills them.
+class LayerRun {
+ public:
+  LayerRun(const std::vector<Pipeline>& pipelines, const data::LayerProblem& problem, const data::Geometry& geometry,
+           const ExperimentOptions& options, int64_t query_begin, int64_t query_count, bool only_layer,
+           std::vector<PipelineTotals>& totals)
+      : problem_(problem), geometry_(geometry), options_(options), query_begin_(query_begin), totals_(totals) {
+    for (const auto& pipeline : pipelines) {
+      tables_.emplace_back(geometry.batch, geometry.query_heads, query_count);
+      if (!options.dump.any()) continue;
+      const std::string folder = options.dump_folder + "/" + pipeline.name();
+      io::create_directories(folder);
+      const std::string prefix = only_layer ? "" : fmt::format("layer{:02}_", problem.layer);
+      dumps_.push_back(std::make_unique<Dump>(options.dump, folder, prefix, geometry, query_count));
+    }
+  }
+
+  void visit(const TileOutcome& outcome) {
+    const attention::Tile& tile = *outcome.tile;
+    PipelineTotals& totals = totals_[outcome.pipeline];
+    for (int64_t row = 0; row < tile.rows(); ++row) {
+      const int64_t query = tile.query_of(row) - query_begin_;
+      const int64_t head = tile.head_of(row);
+      tables_[outcome.pipeline].put(tile.index().batch, head, query, measure_row(outcome, row),
+                                    (*outcome.empty)[static_cast<size_t>(row)] != 0);
+      if (!dumps_.empty()) dumps_[outcome.pipeline]->put(outcome, row, query);
+      if (options_.reference) raise(totals.reference_error, reference_deviation(outcome, row));
+      if (totals.picture != nullptr && totals.picture->layer() == problem_.layer && tile.index().batch == 0 &&
+          totals.picture->head() == head) {
+        totals.picture->add(outcome, row, query);
+      }
+      if (outcome.pipeline == 0) compare_exact(outcome, row);
+    }
+  }
+
+  void commit_dumps() {
+    for (auto& dump : dumps_) dump->commit();
+  }
+  const RowTable& table(size_t pipeline) const { return tables_[pipeline]; }
+  double expected_difference() const { return expected_difference_; }
+  double mass_difference() const { return mass_difference_; }
+
+ private:
+  /// What the input knows about the right answer.
+  void compare_exact(const TileOutcome& outcome, int64_t row) {
+    attention::Tile& tile = *outcome.tile;
+    const int64_t batch = tile.index().batch;
+    if (problem_.expected_output.data != nullptr) {
+      const float* expected = problem_.expected_output.row(batch, tile.head_of(row), tile.query_of(row));
+      for (int64_t i = 0; i < geometry_.value_dim; ++i) {
+        raise(expected_difference_,
+              std::abs(double{outcome.exact_out[row * geometry_.value_dim + i]} - double{expected[i]}));
+      }
+    }
+    // The last query is enough: one construction serves all rows of a head, and each check costs a softmax.
+    if (problem_.true_mass.empty() || tile.query_of(row) != geometry_.queries - 1) return;
+    const float* mass = problem_.true_mass.values<float>().data() +
+                        (batch * geometry_.kv_heads + tile.index().kv_head) * geometry_.keys;
+    const float* logits = tile.logits() + row * tile.logits_stride();
+    const kernels::Range visible{0, static_cast<int32_t>(tile.visible_end(row))};
+    const double lse = kernels::log_sum_exp(logits, {&visible, 1});
+    double total = 0;
+    for (int64_t j = 0; j < visible.end; ++j) total += double{mass[j]};
+    for (int64_t j = 0; j < visible.end; ++j) {
+      raise(mass_difference_, std::abs(std::exp(double{logits[j]} - lse) - double{mass[j]} / total));
+    }
+  }
+
+  const data::LayerProblem& problem_;
+  const data::Geometry& geometry_;
+  const ExperimentOptions& options_;
+  int64_t query_begin_;
+  std::vector<PipelineTotals>& totals_;
+  std::vector<RowTable> tables_;
+  std::vector<std::unique_ptr<Dump>> dumps_;
+  std::atomic<double> expected_difference_{-1}, mass_difference_{-1};
+};
+
+/// Counts rows for progress and stops when asked to.
+class Pacer {
+ public:
+  Pacer(const ExperimentOptions& options, int64_t total) : options_(options), total_(total) {}
+  void advance(int64_t rows) {
+    done_ += rows;
+    if (options_.on_progress) options_.on_progress(done_, total_);
+    if (options_.cancelled && options_.cancelled()) {
+      throw UserError("interrupted; the layers that were finished are in rows.jsonl", {}, base::Exit::interrupted);
+    }
+  }
+
+ private:
+  const ExperimentOptions& options_;
+  int64_t done_ = 0, total_;
+};
+
+/// Queries that are attended together between two looks at the clock and at Ctrl-C.
+constexpr int64_t chunk = 1024;
+
+void run_layer(const config::RunPlan& plan, attention::Session& session, attention::Engine& engine,
+               const std::vector<int64_t>& kv_heads, int64_t begin, int64_t count, LayerRun& layer, Pacer& pacer) {
+  const data::Geometry& geometry = session.geometry();
+  const attention::Visitor visit = [&](const TileOutcome& outcome) { layer.visit(outcome); };
+  // Query i of Sq sits at position i + Sk - Sq.
+  const int64_t offset = geometry.keys - geometry.queries;
+  if (plan.mode == config::Mode::decode) {
+    session.append(begin + offset);
+    session.end_prompt();
+    for (int64_t query = begin; query < begin + count; ++query) {
+      session.append(query + offset + 1);
+      engine.attend(session, query, 1, kv_heads, visit);
+      pacer.advance(1);
+    }
+    return;
+  }
+  if (plan.mode == config::Mode::question) {
+    session.append(begin + offset);
+    session.end_prompt();
+    session.append(geometry.keys);
+  } else {
+    session.append(geometry.keys);
+    session.end_prompt();
+  }
+  for (int64_t query = begin; query < begin + count; query += chunk) {
+    const int64_t rows = std::min(chunk, begin + count - query);
+    engine.attend(session, query, rows, kv_heads, visit);
+    pacer.advance(rows);
+  }
+}
+
+InputRecord describe_input(const config::RunPlan& plan, const data::Source& source,
+                           const attention::AttentionOptions& attention) {
+  const data::Geometry& g = source.geometry();
+  InputRecord input;
+  input.description = source.description();
+  input.mode = name_of(plan.mode);
+  input.batch = g.batch;
+  input.query_heads = g.query_heads;
+  input.kv_heads = g.kv_heads;
+  input.queries = g.queries;
+  input.keys = g.keys;
+  input.head_dim = g.head_dim;
+  input.value_dim = g.value_dim;
+  input.measured_queries = measured_queries(plan, g);
+  for (int layer : wanted_layers(plan, source)) input.layers.push_back(layer);
+  input.causal = attention.causal;
+  input.scale = double{attention.scale};
+  return input;
+}
+
+std::vector<StageRecord> describe_stages(const config::PipelinePlan& plan, const Pipeline& pipeline) {
+  std::vector<StageRecord> records;
+  for (size_t s = 0; s < plan.stages.size(); ++s) {
+    const auto& method = pipeline.stages()[s].masker.descriptor();
+    StageRecord record{plan.stages[s].name, plan.stages[s].masker, io::Json::object()};
+    for (size_t i = 0; i < method.parameters.size(); ++i) {
+      record.parameters[method.parameters[i].key] = to_json(plan.stages[s].values[i]);
+    }
+    if (const auto& selector = plan.stages[s].selector; selector) {
+      switch (selector->kind) {
+        case config::SelectorPlan::Kind::top_k:
+          record.parameters["heavy_size"] = to_json(plugin::Value{selector->heavy_size});
+          break;
+        case config::SelectorPlan::Kind::top_p: record.parameters["top_p"] = selector->top_p; break;
+        case config::SelectorPlan::Kind::threshold: record.parameters["threshold"] = selector->threshold; break;
+      }
+    }
+    records.push_back(std::move(record));
+  }
+  return records;
+}
+
+}  // namespace
+
+attention::AttentionOptions attention_options(const config::RunPlan& plan, const data::Source& source) {
+  attention::AttentionOptions options;
+  const double head_dim = static_cast<double>(source.geometry().head_dim);
+  options.causal = plan.attention.causal.value_or(source.causal().value_or(true));
+  options.scale = static_cast<float>(plan.attention.scale.value_or(source.scale().value_or(1 / std::sqrt(head_dim))));
+  options.on_empty_row = plan.attention.on_empty_row;
+  options.seed = plan.seed;
+  return options;
+}
+
+void check_plan(const config::RunPlan& plan, const data::Source& source, const config::Document& document,
+                const ExperimentOptions& options) {
+  const data::Geometry& geometry = source.geometry();
+  auto refuse = [&](const std::string& pointer, const std::string& summary, const std::string& found,
+                    const std::string& allowed) {
+    base::Mistake mistake = document.where(pointer);
+    mistake.found = found;
+    mistake.allowed = allowed;
+    throw UserError(summary, mistake);
+  };
+  for (int64_t layer : plan.layers) {
+    const auto& layers = source.layers();
+    if (std::find(layers.begin(), layers.end(), static_cast<int>(layer)) != layers.end()) continue;
+    std::vector<std::string> names;
+    for (int l : layers) names.push_back(std::to_string(l));
+    refuse("/layers", "the input has no such layer", std::to_string(layer), base::join(names));
+  }
+  for (int64_t head : plan.heads) {
+    if (head < geometry.query_heads) continue;
+    refuse("/heads", "the input has no such query head", std::to_string(head),
+           fmt::format("0 to {}", geometry.query_heads - 1));
+  }
+  if (plan.queries && *plan.queries > geometry.queries) {
+    refuse("/queries", "the input has fewer queries", std::to_string(*plan.queries),
+           fmt::format("1 to {}", geometry.queries));
+  }
+  if (plan.mode == config::Mode::decode && !attention_options(plan, source).causal) {
+    refuse("/mode", "decode is causal, and this input is not", "decode", "prefill | question");
+  }
+  const uint64_t bytes = dump_bytes(options.dump, geometry, measured_queries(plan, geometry)) *
+                         plan.pipelines.size() * wanted_layers(plan, source).size();
+  if (bytes > options.max_dump_bytes) {
+    throw UserError(
+        "the dump would be too large",
+        {.found = fmt::format("{} bytes ({:.1f} GiB): {} pipelines x {} layers x {} x {} x {} rows", bytes,
+                              static_cast<double>(bytes) / (1 << 30), plan.pipelines.size(),
+                              wanted_layers(plan, source).size(), geometry.batch, geometry.query_heads,
+                              measured_queries(plan, geometry)),
+         .allowed = fmt::format("at most {} bytes (--max-dump-bytes)", options.max_dump_bytes),
+         .suggestion = "choose fewer --layers or --queries, or raise --max-dump-bytes"});
+  }
+}
+
+RunRecord run_experiment(const config::RunPlan& plan, const std::vector<Pipeline>& pipelines,
+                         const data::Source& source, const ExperimentOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
+  const data::Geometry& geometry = source.geometry();
+  const attention::AttentionOptions attention = attention_options(plan, source);
+  const std::vector<int> layers = wanted_layers(plan, source);
+  const int64_t count = measured_queries(plan, geometry);
+  const int64_t begin = geometry.queries - count;
+
+  std::vector<int64_t> heads = plan.heads, kv_heads;
+  for (int64_t head : heads) kv_heads.push_back(head / geometry.group());
+  kv_heads.erase(std::unique(kv_heads.begin(), kv_heads.end()), kv_heads.end());
+  if (heads.empty()) {
+    for (int64_t h = 0; h < geometry.query_heads; ++h) heads.push_back(h);
+  }
+
+  RunRecord run;
+  run.input = describe_input(plan, source, attention);
+  std::vector<PipelineTotals> totals(pipelines.size());
+  for (auto& total : totals) {
+    total.picture = std::make_unique<PictureCounter>(layers.front(), heads.front(), count, geometry.keys, picture_size);
+  }
+  attention::Engine engine(options.execution);
+  Pacer pacer(options, count * static_cast<int64_t>(layers.size()));
+  for (int layer_id : layers) {
+    const auto load_start = std::chrono::steady_clock::now();
+    const data::LayerProblem problem = source.load(layer_id);
+    run.time.load_seconds += seconds_since(load_start);
+    attention::Session session(pipelines, problem, geometry, attention);
+    LayerRun layer(pipelines, problem, geometry, options, begin, count, layers.size() == 1, totals);
+    run_layer(plan, session, engine, kv_heads, begin, count, layer, pacer);
+    layer.commit_dumps();
+
+    std::vector<HeadRecord> records;
+    for (size_t p = 0; p < pipelines.size(); ++p) {
+      for (int64_t head : heads) {
+        records.push_back({pipelines[p].name(), layer_id, head, layer.table(p).quality({head})});
+      }
+      layer.table(p).append(heads, totals[p].rows, totals[p].empty_rows);
+      totals[p].state_bytes += session.state_bytes(p);
+    }
+    if (options.on_layer) options.on_layer(records);
+    run.heads.insert(run.heads.end(), records.begin(), records.end());
+    run.input.expected_output_difference =
+        std::max(run.input.expected_output_difference, layer.expected_difference());
+    run.input.true_mass_difference = std::max(run.input.true_mass_difference, layer.mass_difference());
+  }
+
+  const attention::Clocks& clocks = engine.clocks();
+  for (size_t p = 0; p < pipelines.size(); ++p) {
+    PipelineRecord record;
+    record.name = pipelines[p].name();
+    record.stages = describe_stages(plan.pipelines[p], pipelines[p]);
+    record.quality = quality_of(totals[p].rows, totals[p].empty_rows);
+    record.picture = totals[p].picture->picture();
+    record.reference_error = totals[p].reference_error;
+    record.state_bytes = totals[p].state_bytes;
+    PipelineTime time{record.name, clocks.attend[p], {}};
+    for (size_t s = 0; s < record.stages.size(); ++s) {
+      time.stages.emplace_back(record.stages[s].name, clocks.stages[p][s]);
+      const auto& method = pipelines[p].stages()[s].masker.descriptor();
+      if (method.has(ATTNLAB_PROMPT_FITTED)) {
+        run.notes.push_back(fmt::format("{}: {} is fitted on the whole prompt, so prefill rows know later keys",
+                                        record.name, record.stages[s].name));
+      }
+    }
+    if (record.quality.empty_rows > 0) {
+      run.notes.push_back(fmt::format("{}: {} rows selected no key (on_empty_row = {})", record.name,
+                                      record.quality.empty_rows, name_of(plan.attention.on_empty_row)));
+    }
+    run.time.pipelines.push_back(std::move(time));
+    run.pipelines.push_back(std::move(record));
+  }
+  run.time.logits = clocks.logits;
+  run.time.exact_rows = clocks.exact_rows;
+  run.time.measure = clocks.visit;
+  run.time.threads = base::thread_count();
+  run.time.scratch_bytes = engine.scratch_bytes();
+  run.time.wall_seconds = seconds_since(start);
+  return run;
+}
+
+}  // namespace attnlab::measure

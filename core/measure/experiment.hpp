@@ -1,0 +1,39 @@
+// Runs pipelines on a source and measures them.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/data/problem.hpp"
+#include "core/measure/dump.hpp"
+#include "core/measure/record.hpp"
+
+namespace attnlab::measure {
+
+struct ExperimentOptions {
+  attention::Execution execution;
+  DumpChoice dump;
+  std::string dump_folder;  ///< `<dump_folder>/<pipeline>/...`
+  uint64_t max_dump_bytes = uint64_t{1} << 30;
+  bool reference = false;   ///< compare every row with the double-precision reference
+  /// Called after each finished layer with that layer's records, so that a later failure loses nothing.
+  std::function<void(const std::vector<HeadRecord>&)> on_layer;
+  /// Rows done and rows in all; from the main thread.
+  std::function<void(int64_t done, int64_t total)> on_progress;
+  /// Polled between steps; true ends the run with UserError (Exit::interrupted).
+  std::function<bool()> cancelled;
+};
+
+/// The attention numbers of a run: the config's, else what the source states, else the defaults.
+attention::AttentionOptions attention_options(const config::RunPlan& plan, const data::Source& source);
+
+/// Everything that can be checked before work starts: layers, heads, number of queries, dump size.
+void check_plan(const config::RunPlan& plan, const data::Source& source, const config::Document& document,
+                const ExperimentOptions& options);
+
+/// Runs all pipelines on the same inputs, layer by layer. Fills all of the record but run_id, title, command, version.
+RunRecord run_experiment(const config::RunPlan& plan, const std::vector<attention::Pipeline>& pipelines,
+                         const data::Source& source, const ExperimentOptions& options);
+
+}  // namespace attnlab::measure

@@ -1,0 +1,138 @@
+#include <charconv>
+
+#include "core/measure/record.hpp"
+
+namespace attnlab::measure {
+namespace {
+
+using io::Json;
+
+/// Null for the sentinel -1 of figures that a run does not have.
+Json optional_figure(double value) {
+  return value < 0 ? Json(nullptr) : Json(value);
+}
+
+Json summary_json(const Summary& summary) {
+  Json json;
+  json["rows"] = summary.rows;
+  json["mean"] = summary.mean;
+  json["p05"] = summary.p05;
+  json["p95"] = summary.p95;
+  json["min"] = summary.min;
+  json["max"] = summary.max;
+  return json;
+}
+
+Json quality_json(const Quality& quality) {
+  Json json;
+  quality.each([&](const char* name, const Summary& summary) { json[name] = summary_json(summary); });
+  json["empty_rows"] = quality.empty_rows;
+  return json;
+}
+
+/// The double with the fewest digits that reads back as `value`: 0.1, not 0.10000000149011612.
+double shortest(float value) {
+  char digits[32];
+  const std::to_chars_result end = std::to_chars(digits, digits + sizeof digits, value);
+  double result = value;
+  std::from_chars(digits, end.ptr, result);
+  return result;
+}
+
+Json picture_json(const Picture& picture) {
+  Json json;
+  json["layer"] = picture.layer;
+  json["head"] = picture.head;
+  json["queries"] = picture.queries;
+  json["keys"] = picture.keys;
+  json["rows"] = picture.rows;
+  json["columns"] = picture.columns;
+  Json& density = json["density"] = Json::array();
+  for (const float value : picture.density) density.push_back(shortest(value));
+  return json;
+}
+
+Json pipeline_json(const PipelineRecord& pipeline) {
+  Json json;
+  json["name"] = pipeline.name;
+  Json& stages = json["stages"] = Json::array();
+  for (const StageRecord& stage : pipeline.stages) {
+    Json stage_json;
+    stage_json["name"] = stage.name;
+    stage_json["masker"] = stage.masker;
+    stage_json["parameters"] = stage.parameters;
+    stages.push_back(std::move(stage_json));
+  }
+  json["quality"] = quality_json(pipeline.quality);
+  json["reference_error"] = optional_figure(pipeline.reference_error);
+  json["state_bytes"] = pipeline.state_bytes;
+  json["picture"] = picture_json(pipeline.picture);
+  return json;
+}
+
+Json input_json(const InputRecord& input) {
+  Json json;
+  json["description"] = input.description;
+  json["mode"] = input.mode;
+  json["batch"] = input.batch;
+  json["query_heads"] = input.query_heads;
+  json["kv_heads"] = input.kv_heads;
+  json["queries"] = input.queries;
+  json["keys"] = input.keys;
+  json["head_dim"] = input.head_dim;
+  json["value_dim"] = input.value_dim;
+  json["measured_queries"] = input.measured_queries;
+  json["layers"] = input.layers;
+  json["causal"] = input.causal;
+  json["scale"] = input.scale;
+  json["expected_output_difference"] = optional_figure(input.expected_output_difference);
+  json["true_mass_difference"] = optional_figure(input.true_mass_difference);
+  return json;
+}
+
+}  // namespace
+
+Json result_json(const RunRecord& run) {
+  Json json;
+  json["run_id"] = run.run_id;
+  json["title"] = run.title;
+  json["version"] = run.version;
+  json["input"] = input_json(run.input);
+  json["notes"] = run.notes;
+  Json& pipelines = json["pipelines"] = Json::array();
+  for (const PipelineRecord& pipeline : run.pipelines) pipelines.push_back(pipeline_json(pipeline));
+  return json;
+}
+
+Json time_json(const TimeRecord& time) {
+  Json json;
+  json["wall_seconds"] = time.wall_seconds;
+  json["threads"] = time.threads;
+  json["load_seconds"] = time.load_seconds;
+  json["logits"] = time.logits;
+  json["exact_rows"] = time.exact_rows;
+  json["measure"] = time.measure;
+  json["peak_resident_bytes"] = time.peak_resident_bytes;
+  json["scratch_bytes"] = time.scratch_bytes;
+  Json& pipelines = json["pipelines"] = Json::array();
+  for (const PipelineTime& pipeline : time.pipelines) {
+    Json stages = Json::array();
+    for (const auto& [name, seconds] : pipeline.stages)
+      stages.push_back(Json{{"name", name}, {"seconds", seconds}});
+    pipelines.push_back(
+        Json{{"pipeline", pipeline.pipeline}, {"attend", pipeline.attend}, {"stages", stages}});
+  }
+  return json;
+}
+
+Json head_json(const HeadRecord& record) {
+  Json json;
+  json["pipeline"] = record.pipeline;
+  json["layer"] = record.layer;
+  json["head"] = record.head;
+  const Json quality = quality_json(record.quality);
+  for (const auto& [key, value] : quality.items()) json[key] = value;
+  return json;
+}
+
+}  // namespace attnlab::measure

@@ -1,0 +1,109 @@
+#include "core/plugin/catalog.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <sstream>
+
+#include "core/plugin/library.hpp"
+
+namespace attnlab::plugin {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string canonical(const std::string& path) {
+  std::error_code failure;
+  auto result = fs::weakly_canonical(path, failure);
+  return failure ? path : result.string();
+}
+
+/// The shared libraries of a folder, sorted by name so that the catalog does not depend on the file system.
+std::vector<std::string> libraries_in(const std::string& folder) {
+  std::vector<std::string> files;
+  std::error_code failure;
+  for (const auto& entry : fs::directory_iterator(folder, failure)) {
+    if (entry.path().extension() == ".so") files.push_back(canonical(entry.path().string()));
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+}  // namespace
+
+SearchPath search_path(const std::vector<std::string>& files, const std::vector<std::string>& command_line,
+                       const std::vector<std::string>& config, const std::string& program) {
+  SearchPath search;
+  for (const auto& file : files) search.files.push_back(canonical(file));
+  search.folders = command_line;
+  if (const char* variable = std::getenv("ATTNLAB_PLUGIN_PATH"); variable != nullptr) {
+    std::istringstream words(variable);
+    for (std::string folder; std::getline(words, folder, ':');) {
+      if (!folder.empty()) search.folders.push_back(folder);
+    }
+  }
+  search.folders.insert(search.folders.end(), config.begin(), config.end());
+  fs::path prefix = fs::path(canonical(program)).parent_path().parent_path();
+  search.folders.push_back((prefix / "lib" / "attnlab" / "plugins").string());
+  search.folders.push_back((prefix / "plugins").string());
+  return search;
+}
+
+Catalog Catalog::scan(const SearchPath& search, const std::string& program) {
+  Catalog catalog;
+  catalog.search_ = search;
+  for (const auto& file : search.files) {
+    ProbedFile probed = probe(file, program);
+    if (!probed.refused.empty()) {
+      throw base::UserError("the plugin cannot be used: " + probed.refused, {.file = file},
+                            base::Exit::plugin_missing);
+    }
+    catalog.add(probed);
+  }
+  for (const auto& folder : search.folders) {
+    for (const auto& file : libraries_in(folder)) catalog.add(probe(file, program));
+  }
+  return catalog;
+}
+
+void Catalog::add(const ProbedFile& file) {
+  if (!file.refused.empty()) {
+    refused_.push_back(file);
+    return;
+  }
+  for (const auto& method : file.methods) {
+    CatalogEntry entry{method, file.path, file.note};
+    auto [place, added] = entries_.emplace(method.id, entry);
+    // The same file reached through two folders shadows nothing.
+    if (!added && place->second.file != file.path) shadowed_.push_back(entry);
+  }
+}
+
+const CatalogEntry* Catalog::find(const std::string& id) const {
+  auto found = entries_.find(id);
+  return found == entries_.end() ? nullptr : &found->second;
+}
+
+std::vector<std::string> Catalog::ids() const {
+  std::vector<std::string> ids;
+  for (const auto& [id, entry] : entries_) {
+    if (entry.descriptor.facet != Facet::scheme) ids.push_back(id);
+  }
+  return ids;
+}
+
+void Catalog::add_static(const attnlab_plugin_entry& entry, const std::string& name) {
+  const attnlab_library& library = library_of(entry, name);
+  for (uint64_t i = 0; i < library.method_count; ++i) {
+    Descriptor descriptor = from_abi(*library.methods[i]);
+    entries_.insert_or_assign(descriptor.id, CatalogEntry{descriptor, name, {}});
+  }
+  static_[name] = &entry;
+}
+
+const attnlab_plugin_entry* Catalog::static_entry(const std::string& file) const {
+  auto found = static_.find(file);
+  return found == static_.end() ? nullptr : found->second;
+}
+
+}  // namespace attnlab::plugin

@@ -1,0 +1,33 @@
+// What the host knows about a method without running it.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/plugin/parameter.hpp"
+
+namespace attnlab::plugin {
+
+enum class Facet : int32_t { masker = ATTNLAB_MASKER, scorer = ATTNLAB_SCORER, scheme = ATTNLAB_SCHEME };
+std::string name_of(Facet facet);
+
+/// A method's identity and parameter table, copied out of the plugin.
+struct Descriptor {
+  std::string id, summary, paper, version;
+  Facet facet = Facet::masker;
+  uint64_t flags = 0;    ///< ATTNLAB_REFINE | ATTNLAB_SAMPLES ...
+  std::string selector;  ///< scorers: the selector used when the config names none
+  std::vector<Parameter> parameters;
+
+  bool has(uint64_t flag) const { return (flags & flag) != 0; }
+};
+
+/// "refine, samples, oracle ...".
+std::string flag_names(uint64_t flags);
+
+/// Copies and checks a descriptor; throws std::runtime_error that says which rule the method breaks.
+Descriptor from_abi(const attnlab_method& method);
+io::Json to_json(const Descriptor& descriptor);
+Descriptor descriptor_from_json(const io::Json& json);
+
+}  // namespace attnlab::plugin

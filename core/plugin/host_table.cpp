@@ -1,0 +1,102 @@
+#include "core/plugin/host_table.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+
+#include "core/base/error.hpp"
+#include "core/base/parallel.hpp"
+
+namespace attnlab::plugin {
+namespace {
+
+std::atomic<bool> cancel_requested{false};
+
+std::string text_of(attnlab_text text) { return {text.data, static_cast<size_t>(text.size)}; }
+
+int32_t dtype_code(tensor::DType dtype) {
+  switch (dtype) {
+    case tensor::DType::f32: return ATTNLAB_F32;
+    case tensor::DType::f64: return ATTNLAB_F64;
+    case tensor::DType::i32: return ATTNLAB_I32;
+    case tensor::DType::i64: return ATTNLAB_I64;
+    case tensor::DType::u8: return ATTNLAB_U8;
+    case tensor::DType::u64: return ATTNLAB_U64;
+    default: return 0;
+  }
+}
+
+void put_error(attnlab_error* error, attnlab_status code, const std::string& message) {
+  if (error == nullptr) return;
+  error->code = code;
+  std::snprintf(error->message, sizeof error->message, "%s", message.c_str());
+}
+
+}  // namespace
+
+HostContext::HostContext(std::string owner) : owner_(std::move(owner)) {
+  table_.struct_size = sizeof table_;
+  table_.abi_major = ATTNLAB_ABI_MAJOR;
+  table_.abi_minor = ATTNLAB_ABI_MINOR;
+  table_.context = this;
+  table_.parallel_for = [](void*, int64_t count, attnlab_loop_body body, void* body_context) {
+    base::parallel_for(count, [&](int64_t index, int) { body(body_context, index); });
+  };
+  table_.log = [](void* context, int32_t level, attnlab_text message) {
+    const char* names[] = {"debug", "info", "warning"};
+    fmt::print(stderr, "{}: {}: {}\n", static_cast<HostContext*>(context)->owner_, names[std::clamp(level, 0, 2)],
+               text_of(message));
+  };
+  table_.metric = [](void* context, attnlab_text name, double value) {
+    auto* self = static_cast<HostContext*>(context);
+    std::lock_guard lock(self->mutex_);
+    self->metrics_[text_of(name)].push_back(value);
+  };
+  table_.cancelled = [](void*) -> int32_t { return cancelled() ? 1 : 0; };
+  table_.artifact = [](void* context, attnlab_text path, attnlab_text name, attnlab_tensor* tensor,
+                       attnlab_error* error) -> attnlab_status {
+    try {
+      return static_cast<HostContext*>(context)->open_artifact(text_of(path), text_of(name), *tensor);
+    } catch (const std::exception& failure) {
+      put_error(error, ATTNLAB_INVALID_PARAMETER, failure.what());
+      return ATTNLAB_INVALID_PARAMETER;
+    }
+  };
+  // The graph and the kernel interface are not offered by this version of the host.
+  table_.query = [](void*, attnlab_text) -> const void* { return nullptr; };
+}
+
+std::map<std::string, std::vector<double>> HostContext::metrics() const {
+  std::lock_guard lock(mutex_);
+  return metrics_;
+}
+
+void HostContext::cancel_all() { cancel_requested = true; }
+bool HostContext::cancelled() { return cancel_requested; }
+
+attnlab_status HostContext::open_artifact(const std::string& path, const std::string& name, attnlab_tensor& out) {
+  std::lock_guard lock(mutex_);
+  auto archive = archives_.find(path);
+  if (archive == archives_.end()) archive = archives_.emplace(path, io::Archive::open(path)).first;
+  tensor::Tensor value = archive->second.read(name);
+  // Half precision has no code in the ABI: weights are handed over in float32.
+  if (dtype_code(value.dtype()) == 0) value = value.to_f32();
+  if (value.rank() > 8) {
+    throw base::UserError("tensor \"" + name + "\" has more than 8 axes", {.file = path});
+  }
+  out.dtype = dtype_code(value.dtype());
+  out.rank = static_cast<int32_t>(value.rank());
+  out.data = value.bytes();
+  int64_t stride = 1;
+  for (int64_t axis = value.rank() - 1; axis >= 0; --axis) {
+    out.shape[axis] = value.shape()[axis];
+    out.stride[axis] = stride;
+    stride *= value.shape()[axis];
+  }
+  opened_.push_back(value);
+  return ATTNLAB_OK;
+}
+
+}  // namespace attnlab::plugin

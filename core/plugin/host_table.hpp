@@ -1,0 +1,44 @@
+// The host table that an instance sees: threads, log, metrics, cancellation, weights.
+#pragma once
+
+#include <attnlab/abi.h>
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "core/io/archive.hpp"
+
+namespace attnlab::plugin {
+
+/// One per instance; outlives it. Thread-safe.
+class HostContext {
+ public:
+  explicit HostContext(std::string owner);
+  HostContext(const HostContext&) = delete;
+  HostContext& operator=(const HostContext&) = delete;
+
+  const attnlab_host* table() const { return &table_; }
+  const std::string& owner() const { return owner_; }
+  /// Values reported through `metric`, by name.
+  std::map<std::string, std::vector<double>> metrics() const;
+
+  /// Asks every instance to stop at its next poll.
+  static void cancel_all();
+  static bool cancelled();
+
+ private:
+  attnlab_status open_artifact(const std::string& path, const std::string& name, attnlab_tensor& tensor);
+
+  std::string owner_;
+  attnlab_host table_{};
+  mutable std::mutex mutex_;
+  std::map<std::string, std::vector<double>> metrics_;
+  std::map<std::string, io::Archive> archives_;
+  std::vector<tensor::Tensor> opened_;  // views of the plugin point into these
+};
+
+}  // namespace attnlab::plugin

@@ -1,0 +1,132 @@
+#include "core/plugin/probe.hpp"
+
+#include <fmt/core.h>
+#include <sys/stat.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+#include "core/base/hash.hpp"
+#include "core/base/mapped_file.hpp"
+#include "core/io/atomic_file.hpp"
+#include "core/plugin/child.hpp"
+#include "core/plugin/library.hpp"
+
+namespace attnlab::plugin {
+namespace {
+
+namespace fs = std::filesystem;
+using io::Json;
+
+constexpr std::chrono::seconds time_limit{5};
+
+/// Identity of a file's content without reading it.
+std::string stamp(const std::string& path) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) != 0) return "";
+  return fmt::format("{}:{}:{}.{}", info.st_ino, info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec);
+}
+
+/// Where the probe of (file, host) is cached; empty when there is no home for caches.
+std::string cache_file(const std::string& path, const std::string& program) {
+  fs::path folder;
+  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache != '\0') {
+    folder = cache;
+  } else if (const char* home = std::getenv("HOME"); home != nullptr && *home != '\0') {
+    folder = fs::path(home) / ".cache";
+  } else {
+    return "";
+  }
+  std::string key = path + "\n" + stamp(path) + "\n" + program + "\n" + stamp(program);
+  return (folder / "attnlab" / ("probe-" + base::hash_hex(key) + ".json")).string();
+}
+
+/// A cache is a convenience: whatever is wrong with it means a fresh probe, never an error.
+std::optional<Json> read_cache(const std::string& file) {
+  std::ifstream stream(file);
+  if (!stream) return std::nullopt;
+  Json json = Json::parse(stream, nullptr, false);
+  if (json.is_discarded()) return std::nullopt;
+  return json;
+}
+
+void write_cache(const std::string& file, const Json& json) {
+  std::error_code ignored;
+  fs::create_directories(fs::path(file).parent_path(), ignored);
+  try {
+    io::write_file_atomically(file, json.dump());
+  } catch (const base::UserError&) {
+    // A read-only home only costs the next probe.
+  }
+}
+
+/// Runs the child; returns {"refused": "..."} or {"methods": [...]}.
+Json run_probe(const std::string& path, const std::string& program) {
+  ChildResult child = run_child({program, "plugin-probe", path}, time_limit);
+  if (child.timed_out) {
+    return {{"refused", fmt::format("it did not describe itself within {} s", time_limit.count())}};
+  }
+  if (child.signal != 0) {
+    return {{"refused", fmt::format("it crashes when loaded ({})", ::strsignal(child.signal))}};
+  }
+  Json json = Json::parse(child.output, nullptr, false);
+  if (child.exit_code != 0 || json.is_discarded() || !json.contains("methods")) {
+    std::string words = child.errors.empty() ? fmt::format("it ended the probe with exit code {}", child.exit_code)
+                                             : child.errors;
+    while (!words.empty() && words.back() == '\n') words.pop_back();
+    return {{"refused", words}};
+  }
+  return json;
+}
+
+}  // namespace
+
+std::string probe_program() {
+  if (const char* program = std::getenv("ATTNLAB_PROBE"); program != nullptr) return program;
+  std::error_code failure;
+  return fs::read_symlink("/proc/self/exe", failure).string();
+}
+
+ProbedFile probe(const std::string& path, const std::string& program) {
+  ProbedFile result{.path = path, .refused = {}, .note = {}, .methods = {}};
+  try {
+    auto file = base::MappedFile::open(path);
+    auto note = find_elf_note({file->data(), file->size()}, result.refused);
+    if (!note) return result;
+    result.note = *note;
+    result.refused = refusal(*note);
+    if (!result.refused.empty()) return result;
+
+    const std::string cached = cache_file(path, program);
+    std::optional<Json> json = cached.empty() ? std::nullopt : read_cache(cached);
+    if (!json) {
+      json = run_probe(path, program);
+      if (!cached.empty()) write_cache(cached, *json);
+    }
+    if (json->contains("refused")) {
+      result.refused = json->at("refused").get<std::string>();
+      return result;
+    }
+    for (const auto& method : json->at("methods")) result.methods.push_back(descriptor_from_json(method));
+  } catch (const base::UserError& error) {
+    result.refused = error.mistake().file == path ? error.summary() : error.what();
+  } catch (const Json::exception& error) {
+    result.refused = std::string("its description cannot be read: ") + error.what();
+  }
+  return result;
+}
+
+Json describe_file(const std::string& path) {
+  std::vector<std::string> warnings;
+  const attnlab_library& library = load_library(path, warnings);
+  Json json;
+  json["methods"] = Json::array();
+  for (uint64_t i = 0; i < library.method_count; ++i) {
+    json["methods"].push_back(to_json(from_abi(*library.methods[i])));
+  }
+  return json;
+}
+
+}  // namespace attnlab::plugin

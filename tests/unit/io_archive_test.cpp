@@ -1,0 +1,66 @@
+#include "core/io/archive.hpp"
+
+#include "tests/unit/io_numpy_files.hpp"
+#include "tests/unit/io_test_support.hpp"
+
+namespace attnlab::io {
+namespace {
+
+using tensor::DType;
+
+const std::string safetensors_header =
+    R"({"__metadata__":{"k":"v"},"weights":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}})";
+
+std::string safetensors() {
+  uint64_t length = safetensors_header.size();
+  return std::string(reinterpret_cast<const char*>(&length), 8) + safetensors_header + "\1\2";
+}
+
+TEST(Archive, ReadsBothFormatsWhateverTheName) {
+  TemporaryFolder folder;
+  write_bytes(folder / "a.bin", numpy_files::deflated_npz);
+  Archive npz = Archive::open(folder / "a.bin");
+  EXPECT_EQ(npz.names(), (std::vector<std::string>{"a", "empty"}));
+  EXPECT_TRUE(npz.metadata().empty());
+  EXPECT_EQ(npz.read("a").values<float>()[5], 2.5f);
+
+  write_bytes(folder / "b.npz", safetensors());
+  Archive other = Archive::open(folder / "b.npz");
+  EXPECT_EQ(other.path(), folder / "b.npz");
+  EXPECT_TRUE(other.contains("weights"));
+  EXPECT_FALSE(other.contains("bias"));
+  EXPECT_EQ(other.metadata().at("k"), "v");
+  expect_same(other.read("weights"), tensor_of<uint8_t>(DType::u8, {2}, {1, 2}));
+}
+
+TEST(Archive, TensorsOutliveIt) {
+  TemporaryFolder folder;
+  write_npz(folder / "t.npz", std::vector<NamedTensor>{{"x", tensor_of<float>(DType::f32, {1}, {3})}});
+  tensor::Tensor tensor;
+  { tensor = Archive::open(folder / "t.npz").read("x"); }
+  EXPECT_EQ(tensor.values<float>()[0], 3.0f);
+}
+
+TEST(Archive, SuggestsTheNearestName) {
+  TemporaryFolder folder;
+  write_bytes(folder / "t.safetensors", safetensors());
+  std::string message = refusal([&] { Archive::open(folder / "t.safetensors").read("weihgts"); });
+  EXPECT_NE(message.find("no such tensor"), std::string::npos);
+  EXPECT_NE(message.find("did you mean \"weights\"?"), std::string::npos);
+}
+
+TEST(Archive, RefusesOtherFiles) {
+  TemporaryFolder folder;
+  auto message = [&](const std::string& name, const std::string& bytes) {
+    write_bytes(folder / name, bytes);
+    return refusal([&] { Archive::open(folder / name); });
+  };
+  EXPECT_NE(message("t.npy", numpy_files::float32_v1).find("single array"), std::string::npos);
+  EXPECT_NE(message("t.pt", "\x80\2}q").find("unknown tensor file"), std::string::npos);
+  EXPECT_NE(message("t.npz", "").find("not a zip file"), std::string::npos);
+  EXPECT_NE(message("t.safetensors", "").find("truncated"), std::string::npos);
+  EXPECT_NE(refusal([&] { Archive::open(folder / "none.npz"); }).find("none.npz"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace attnlab::io
