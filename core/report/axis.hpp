@@ -14,8 +14,8 @@ class LogAxis {
   /// Pixel of a value that is not NaN: `from` for 0 and below, clamped to the ends.
   double at(double value) const;
   bool has_zero() const { return has_zero_; }
-  /// Positive ticks inside the axis, at most about eight: 1, 2, 5 steps within two decades, else powers of
-  /// ten.
+  /// Positive ticks inside the axis, at most about nine: 1, 2, 5 steps on less than three decades, else
+  /// powers of ten.
   std::vector<double> ticks() const;
 
  private:

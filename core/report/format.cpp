@@ -41,7 +41,7 @@ std::string percent(double share, int digits) {
   const std::string text = special(share);
   if (!text.empty()) return std::isfinite(share) ? text + " %" : text;
   const double value = share * 100;
-  for (int more = 0; share < 1 && rounded_exponent(value, digits) >= 2; ++more) {
+  for (int more = 0; share > 0 && share < 1 && rounded_exponent(value, digits) >= 2; ++more) {
     if (more == 4) return "<100 %";
     const std::string shown = fmt::format("{:.{}f}", value, more);
     if (!shown.starts_with("100")) return shown + " %";

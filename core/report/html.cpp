@@ -45,7 +45,8 @@ std::string comparison_section(const measure::RunRecord& run, bool numbered) {
   for (size_t i = 0; i < run.pipelines.size(); ++i) {
     const measure::PipelineRecord& pipeline = run.pipelines[i];
     const std::string place = numbered ? fmt::format(R"(<span class="small">{}</span> )", i + 1) : "";
-    body += fmt::format(R"(<tr><td class="who">{}{}</td>)", place, html_text(pipeline.name));
+    body += fmt::format(R"(<tr><td class="who"><span class="clamp">{}{}</span></td>)", place,
+                        html_text(pipeline.name));
     for (const Column& column : columns) {
       const double value = column.value(run, pipeline);
       const char* warn = column.key == "empty_rows" && value > 0 ? R"( class="warn")" : "";

@@ -34,8 +34,13 @@ struct Box {
 struct Label {
   std::string text;
   Box box;
-  double x, y;  // middle of the box
-  bool far;     // needs a line to its point
+  const char* anchor;
+  bool far;  // needs a line to its point
+
+  double x() const {
+    return *anchor == 's' ? box.left : *anchor == 'e' ? box.right : (box.left + box.right) / 2;
+  }
+  double baseline() const { return (box.top + box.bottom) / 2 + font_size * 0.35; }
 };
 
 /// Generous, since the reader's font is unknown.
@@ -49,7 +54,7 @@ std::optional<Label> place_label(const Point& point, const std::string& text, co
                                  const std::vector<Box>& taken) {
   static constexpr std::array<std::array<double, 2>, 10> directions{
       {{1, 0}, {-1, 0}, {1, -0.8}, {1, 0.8}, {-1, -0.8}, {-1, 0.8}, {0, 1}, {0, -1}, {1, -1.8}, {-1, -1.8}}};
-  const double half_width = text_width(text) / 2, half_height = font_size * 0.62;
+  const double half_width = text_width(text) / 2, half_height = font_size * 0.7;
   for (const double distance : {radius + 4, 22.0, 36.0, 52.0, 70.0}) {
     for (const auto& [right, down] : directions) {
       const double x = point.x + right * (distance + half_width);
@@ -60,7 +65,7 @@ std::optional<Label> place_label(const Point& point, const std::string& text, co
         continue;
       if (std::any_of(taken.begin(), taken.end(), [&](const Box& other) { return box.overlaps(other); }))
         continue;
-      return Label{text, box, x, y, distance > radius + 4};
+      return Label{text, box, right > 0 ? "start" : right < 0 ? "end" : "middle", distance > radius + 4};
     }
   }
   return std::nullopt;
@@ -150,8 +155,8 @@ Scatter error_over_density(const measure::RunRecord& run, double width, double h
     point.y = y.at(error.mean);
     point.whisker = std::isnan(error.p95) ? point.y : y.at(error.p95);
     taken.push_back({point.x - radius - 1, point.y - radius - 1, point.x + radius + 1, point.y + radius + 1});
-    taken.push_back(
-        {point.x - 4, std::min(point.y, point.whisker), point.x + 4, std::max(point.y, point.whisker)});
+    const auto [top, bottom] = std::minmax(point.y, point.whisker);
+    taken.push_back({point.x - 5, top - 2, point.x + 5, bottom + 2});
   }
   std::string labels, leaders;
   const Box frame{plot.left + 2, plot.top, plot.right, plot.bottom};
@@ -160,8 +165,8 @@ Scatter error_over_density(const measure::RunRecord& run, double width, double h
                                              : shorten(clean(point.pipeline->name), width < 500 ? 18 : 32);
     const std::optional<Label> label = place_label(point, name, frame, taken);
     if (!label) continue;
-    taken.push_back(label->box);
-    labels += text_at("label", "middle", label->x, label->y + font_size * 0.35, label->text);
+    taken.push_back({label->box.left - 4, label->box.top, label->box.right + 4, label->box.bottom});
+    labels += text_at("label", label->anchor, label->x(), label->baseline(), label->text);
     if (label->far) {
       leaders += line("leader", point.x, point.y, std::clamp(point.x, label->box.left, label->box.right),
                       std::clamp(point.y, label->box.top, label->box.bottom));

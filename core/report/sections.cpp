@@ -66,7 +66,7 @@ std::string heat_table(const HeadErrors& errors, const ErrorScale& scale) {
 std::string time_row(const char* row_class, const std::string& what, double seconds, double longest) {
   const double share = std::isfinite(seconds) && longest > 0 ? std::clamp(seconds / longest, 0.0, 1.0) : 0;
   return fmt::format(
-      R"(<tr class="{}"><td class="who">{}</td><td>{}</td><td class="bar-cell"><span class="bar" style="width:{}%"></span></td></tr>)",
+      R"(<tr class="{}"><td class="who"><span class="clamp">{}</span></td><td>{}</td><td class="bar-cell"><span class="bar" style="width:{}%"></span></td></tr>)",
       row_class, html_text(what), duration(seconds), px(share * 100));
 }
 
@@ -77,7 +77,7 @@ std::string mask_section(const measure::RunRecord& run) {
   for (const measure::PipelineRecord& pipeline : run.pipelines) {
     const measure::Picture& picture = pipeline.picture;
     const std::string svg = mask_picture(picture, "mask of " + pipeline.name);
-    cards += fmt::format("<figure><h3>{}</h3>{}<figcaption>", html_text(pipeline.name), svg);
+    cards += fmt::format("<figure><h3 class=" clamp ">{}</h3>{}<figcaption>", html_text(pipeline.name), svg);
     if (!svg.empty()) {
       cards += fmt::format("layer {}, head {}: {} queries × {} keys<br>", picture.layer, picture.head,
                            picture.queries, picture.keys);
@@ -114,7 +114,7 @@ std::string head_section(const measure::RunRecord& run) {
   for (const measure::PipelineRecord& pipeline : run.pipelines) {
     const auto found = by_pipeline.find(pipeline.name);
     if (found == by_pipeline.end() || pipeline.stages.empty()) continue;
-    cards += fmt::format("<figure><h3>{}</h3>{}</figure>", html_text(pipeline.name),
+    cards += fmt::format("<figure><h3 class=" clamp ">{}</h3>{}</figure>", html_text(pipeline.name),
                          heat_table(found->second, scale));
   }
   if (cards.empty()) return "";

@@ -19,8 +19,8 @@ struct Theme {
 };
 
 constexpr Theme light_theme{
-    {255, 255, 255}, {31, 84, 176}, {178, 74, 12}, {27, 30, 34}, {255, 255, 255}, 13, false};
-constexpr Theme dark_theme{{28, 31, 36}, {128, 182, 255}, {255, 158, 94}, {20, 22, 25}, {230, 232, 235}, 8,
+    {255, 255, 255}, {31, 84, 176}, {178, 74, 12}, {10, 11, 13}, {255, 255, 255}, 13, false};
+constexpr Theme dark_theme{{28, 31, 36}, {128, 182, 255}, {255, 158, 94}, {0, 0, 0}, {255, 255, 255}, 9,
                            true};
 
 std::string hex(const Color& color) {
@@ -55,6 +55,8 @@ body{margin:0;background:var(--page);color:var(--text);font:15px/1.5 system-ui,-
 main{max-width:1080px;margin:0 auto;padding:32px 24px 40px}
 h1{font-size:26px;line-height:1.25;margin:0 0 14px;overflow-wrap:anywhere}
 h2{font-size:18px;margin:40px 0 10px}
+/* A name of a thousand letters takes four lines. */
+.clamp{display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:4;overflow:hidden}
 h3{font-size:14px;margin:0 0 6px;overflow-wrap:anywhere}
 p{margin:6px 0}
 .small{font-size:13px;color:var(--muted)}
@@ -106,8 +108,7 @@ svg{display:block}
 .part .who{padding-left:18px;color:var(--muted)}
 pre{background:var(--paper);border:1px solid var(--line);padding:10px 12px;white-space:pre-wrap;overflow-wrap:anywhere;font:13px/1.45 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}
 footer{margin-top:44px;border-top:1px solid var(--line);padding-top:14px}
-@media (max-width:640px){main{padding:20px 16px 32px}h1{font-size:22px}h2{margin-top:32px}.broad{display:none}.narrow{display:block}dl{grid-template-columns:1fr}dt{margin-top:6px;font-size:12.5px}.grid-table td,.grid-table th{padding:5px 7px}.grid-table th[colspan]:not([colspan="1"]){text-align:center}
-.grid-table .who{position:sticky;left:0;background:var(--page);min-width:134px;max-width:150px}}
+@media (max-width:640px){main{padding:20px 16px 32px}h1{font-size:22px}h2{margin-top:32px}.broad{display:none}.narrow{display:block}dl{grid-template-columns:1fr}dt{margin-top:6px;font-size:12.5px}.grid-table td,.grid-table th{padding:5px 7px}.grid-table .who{min-width:140px;max-width:150px;font-size:13px}}
 @media print{body{font-size:12px}figure,tr{break-inside:avoid}}
 )";
 

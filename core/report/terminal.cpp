@@ -17,7 +17,8 @@ constexpr int shortest_name = 12;
 struct Shown {
   const Column* column;
   std::vector<std::string> cells;  // one per pipeline
-  int width = 0;
+  int own_width = 0;               // of title and cells
+  int width = 0;                   // with the share of the group heading
   bool all_zero = true;
 };
 
@@ -47,19 +48,22 @@ std::vector<Shown> all_columns(const measure::RunRecord& run) {
       const double value = column.value(run, pipeline);
       shown.all_zero = shown.all_zero && value == 0;
       shown.cells.push_back(column.print(value));
-      shown.width = std::max(shown.width, display_width(shown.cells.back()));
+      shown.own_width = std::max(shown.own_width, display_width(shown.cells.back()));
     }
     columns.push_back(std::move(shown));
   }
   return columns;
 }
 
-/// A group heading wider than its columns widens the first of them.
-void widen_for_groups(std::vector<Shown>& columns) {
+/// Widths of the columns; a group heading wider than its columns widens the first of them.
+void fit_widths(std::vector<Shown>& columns) {
   for (size_t first = 0, end; first < columns.size(); first = end) {
     end = group_end(columns, first);
-    int width = columns[first].width;
-    for (size_t i = first + 1; i < end; ++i) width += 1 + columns[i].width;
+    int width = -1;
+    for (size_t i = first; i < end; ++i) {
+      columns[i].width = columns[i].own_width;
+      width += 1 + columns[i].width;
+    }
     columns[first].width += std::max(0, display_width(columns[first].column->group) - width);
   }
 }
@@ -72,6 +76,7 @@ std::vector<std::string> make_room(std::vector<Shown>& columns, int longest_name
     const Column& column = *columns[i].column;
     left_out.push_back(column.group + " " + column.title);
     columns.erase(columns.begin() + static_cast<std::ptrdiff_t>(i));
+    fit_widths(columns);
   };
   for (size_t i = 0; i < columns.size() && room() < std::min(longest_name, readable_name); ++i) {
     if (columns[i].column->key != "empty_rows" || !columns[i].all_zero) continue;
@@ -110,6 +115,7 @@ std::string heading(const std::vector<Shown>& columns, int name_width, const Sty
     const int right = end - first > 1 ? (width - display_width(group)) / 2 : 0;
     groups += "  " + pad_right(pad_left(group, width - right), width);
   }
+  groups.resize(groups.find_last_not_of(' ') + 1);
   std::string rule;
   for (int i = display_width(titles); i > 0; --i) rule += "─";
   return style("2", groups) + "\n" + style("1", titles) + "\n" + style("2", rule) + "\n";
@@ -124,7 +130,7 @@ std::string terminal_table(const measure::RunRecord& run, bool color, int width)
     longest_name = std::max(longest_name, display_width(clean(pipeline.name)));
   }
   std::vector<Shown> columns = all_columns(run);
-  widen_for_groups(columns);
+  fit_widths(columns);
   std::vector<std::string> left_out;
   int name_width = longest_name;
   if (width > 0) {

@@ -1,0 +1,40 @@
+// The plugins of the build, as tests use them.
+#pragma once
+
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "core/attention/pipeline.hpp"
+#include "core/config/run_plan.hpp"
+
+namespace attnlab::test {
+
+/// All plugins of the build folder, scanned once.
+inline const plugin::Catalog& catalog() {
+  static const plugin::Catalog instance = [] {
+    plugin::SearchPath search;
+    search.folders.push_back(ATTNLAB_PLUGINS);
+    return plugin::Catalog::scan(search, ATTNLAB_PROGRAM);
+  }();
+  return instance;
+}
+
+/// A document with these pipelines (a JSON object as text) and an input that nothing reads.
+inline config::Document document_with(const std::string& pipelines) {
+  config::Document document;
+  const config::Origin origin{"test", "."};
+  document.set("/pipelines", io::Json::parse(pipelines), origin);
+  document.set("/input", {{"workload", "gaussian"}}, origin);
+  return document;
+}
+
+inline std::vector<attention::Pipeline> bind(const config::Document& document) {
+  std::vector<attention::Pipeline> pipelines;
+  for (const auto& plan : config::resolve(document, catalog()).pipelines) {
+    pipelines.emplace_back(plan, catalog(), document);
+  }
+  return pipelines;
+}
+
+}  // namespace attnlab::test
