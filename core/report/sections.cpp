@@ -48,15 +48,23 @@ std::string heat_table(const HeadErrors& errors, const ErrorScale& scale) {
   for (const auto& [layer, row] : errors) {
     for (const auto& [head, error] : row) heads.insert(head);
   }
-  std::string html = R"(<div class="scroll"><table class="heat"><thead><tr><th>layer</th>)";
-  for (const int64_t head : heads) html += fmt::format("<th>{}</th>", head);
+  const bool with_numbers = heads.size() <= most_numbers;
+  std::string html = fmt::format(R"(<div class="scroll"><table class="heat {}"><thead><tr><th>layer</th>)",
+                                 with_numbers ? "" : "fine");
+  const size_t step = with_numbers ? 1 : 4;  // heads to a heading
+  size_t place = 0;
+  for (const int64_t head : heads) {
+    if (place % step == 0) {
+      html += fmt::format(R"(<th colspan="{}">{}</th>)", std::min(step, heads.size() - place), head);
+    }
+    ++place;
+  }
   html += "</tr></thead><tbody>";
   for (const auto& [layer, row] : errors) {
     html += fmt::format("<tr><th>{}</th>", layer);
     for (const int64_t head : heads) {
       const auto found = row.find(head);
-      html += found == row.end() ? "<td></td>"
-                                 : heat_cell(layer, head, found->second, scale, heads.size() <= most_numbers);
+      html += found == row.end() ? "<td></td>" : heat_cell(layer, head, found->second, scale, with_numbers);
     }
     html += "</tr>";
   }
@@ -77,7 +85,7 @@ std::string mask_section(const measure::RunRecord& run) {
   for (const measure::PipelineRecord& pipeline : run.pipelines) {
     const measure::Picture& picture = pipeline.picture;
     const std::string svg = mask_picture(picture, "mask of " + pipeline.name);
-    cards += fmt::format("<figure><h3 class=" clamp ">{}</h3>{}<figcaption>", html_text(pipeline.name), svg);
+    cards += fmt::format(R"(<figure><h3 class="clamp">{}</h3>{}<figcaption>)", html_text(pipeline.name), svg);
     if (!svg.empty()) {
       cards += fmt::format("layer {}, head {}: {} queries × {} keys<br>", picture.layer, picture.head,
                            picture.queries, picture.keys);
@@ -114,7 +122,7 @@ std::string head_section(const measure::RunRecord& run) {
   for (const measure::PipelineRecord& pipeline : run.pipelines) {
     const auto found = by_pipeline.find(pipeline.name);
     if (found == by_pipeline.end() || pipeline.stages.empty()) continue;
-    cards += fmt::format("<figure><h3 class=" clamp ">{}</h3>{}</figure>", html_text(pipeline.name),
+    cards += fmt::format(R"(<figure><h3 class="clamp">{}</h3>{}</figure>)", html_text(pipeline.name),
                          heat_table(found->second, scale));
   }
   if (cards.empty()) return "";

@@ -102,6 +102,10 @@ svg{display:block}
 .heat th{padding:0 6px 0 0;font-weight:400}
 .heat thead th{padding:0 0 2px;text-align:center}
 .heat td{min-width:15px;height:22px;padding:0 2px;text-align:center;border:1px solid var(--page);white-space:nowrap}
+.fine td{min-width:10px;height:11px;padding:0}
+.fine th{font-size:10px;line-height:11px}
+.heat thead th:first-child{padding-right:6px}
+.fine thead th+th{text-align:left}
 .bar{display:block;height:10px;min-width:1px;background:var(--accent);opacity:.75}
 .bar-cell{width:40%;min-width:90px}
 .total td{font-weight:600}

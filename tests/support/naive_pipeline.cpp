@@ -74,7 +74,8 @@ void strided(Row& row, const Json& stage) {
 
 void by_logits(Row& row, const Json& stage) {
   auto keys = row.candidates();
-  std::stable_sort(keys.begin(), keys.end(), [&](int64_t a, int64_t b) { return row.logit(a) > row.logit(b); });
+  std::stable_sort(keys.begin(), keys.end(),
+                   [&](int64_t a, int64_t b) { return row.logit(a) > row.logit(b); });
   if (stage["select"] == "top_k") {
     const auto visible = static_cast<int64_t>(row.visible_keys().size());
     const int64_t count = size_of(stage["heavy_size"], visible);
@@ -103,8 +104,9 @@ void random_sampling(Row& row, const Json& stage) {
   const auto n = static_cast<int64_t>(keys.size());
   const int64_t count = std::max<int64_t>(
       1, static_cast<int64_t>(std::floor(stage["sampling_rate"].get<double>() * static_cast<double>(n))));
-  const uint64_t key = mix_key(row.options.seed, stage["seed"].get<uint64_t>(), static_cast<uint64_t>(row.stage),
-                               static_cast<uint64_t>(row.layer), static_cast<uint64_t>(row.b));
+  const uint64_t key =
+      mix_key(row.options.seed, stage["seed"].get<uint64_t>(), static_cast<uint64_t>(row.stage),
+              static_cast<uint64_t>(row.layer), static_cast<uint64_t>(row.b));
   Philox random(key, (static_cast<uint64_t>(row.h) << 40) | static_cast<uint64_t>(row.position));
   std::set<int64_t> chosen;
   for (int64_t j = n - count; j < n; ++j) {
@@ -129,8 +131,8 @@ void run_stage(Row& row, const Json& stage) {
 
 }  // namespace
 
-NaiveRow naive_row(const Json& stages, const SmallProblem& problem, const attention::AttentionOptions& options,
-                   int64_t b, int64_t h, int64_t query) {
+NaiveRow naive_row(const Json& stages, const SmallProblem& problem,
+                   const attention::AttentionOptions& options, int64_t b, int64_t h, int64_t query) {
   const data::Geometry& g = problem.geometry;
   const data::LayerProblem& layer = problem.layer;
   NaiveRow result;
@@ -146,7 +148,8 @@ NaiveRow naive_row(const Json& stages, const SmallProblem& problem, const attent
     if (!layer.bias.empty()) {
       const auto& shape = layer.bias.shape();
       const int64_t bias_head = shape[1] == 1 ? 0 : h;
-      logit += double{layer.bias.values<float>()[static_cast<size_t>((bias_head * shape[2] + query) * shape[3] + j)]};
+      logit += double{
+          layer.bias.values<float>()[static_cast<size_t>((bias_head * shape[2] + query) * shape[3] + j)]};
     }
     result.logits.push_back(logit);
     result.visible.push_back(j < valid && (!options.causal || j <= position) && std::isfinite(logit));
@@ -159,7 +162,8 @@ NaiveRow naive_row(const Json& stages, const SmallProblem& problem, const attent
     ++row.stage;
   }
 
-  double denominator = layer.sink_logit.empty() ? 0 : std::exp(double{layer.sink_logit[static_cast<size_t>(h)]});
+  double denominator =
+      layer.sink_logit.empty() ? 0 : std::exp(double{layer.sink_logit[static_cast<size_t>(h)]});
   result.output.assign(static_cast<size_t>(g.value_dim), 0);
   for (int64_t j = 0; j < g.keys; ++j) {
     const double p = result.probability[static_cast<size_t>(j)];

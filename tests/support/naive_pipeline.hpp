@@ -18,7 +18,7 @@ struct NaiveRow {
 };
 
 /// Runs `stages` (resolved JSON, as in a config) on row (b, h, query). `stages` empty: dense attention.
-NaiveRow naive_row(const io::Json& stages, const SmallProblem& problem, const attention::AttentionOptions& options,
-                   int64_t b, int64_t h, int64_t query);
+NaiveRow naive_row(const io::Json& stages, const SmallProblem& problem,
+                   const attention::AttentionOptions& options, int64_t b, int64_t h, int64_t query);
 
 }  // namespace attnlab::test

@@ -56,7 +56,8 @@ inline SmallProblem make_problem(const Shape& s, uint64_t seed) {
       }
     }
   }
-  for (int64_t h = 0; s.sinks && h < s.query_heads; ++h) p.layer.sink_logit.push_back(0.5f * static_cast<float>(h));
+  for (int64_t h = 0; s.sinks && h < s.query_heads; ++h)
+    p.layer.sink_logit.push_back(0.5f * static_cast<float>(h));
   return p;
 }
 
@@ -73,8 +74,9 @@ struct Manner {
   bool one_by_one = false;  ///< decode: keys appended query by query
 };
 
-inline std::vector<Planes> run_pipelines(const std::vector<attention::Pipeline>& pipelines, const SmallProblem& p,
-                                         const attention::AttentionOptions& options, const Manner& manner = {}) {
+inline std::vector<Planes> run_pipelines(const std::vector<attention::Pipeline>& pipelines,
+                                         const SmallProblem& p, const attention::AttentionOptions& options,
+                                         const Manner& manner = {}) {
   const data::Geometry& g = p.geometry;
   std::vector<Planes> planes(pipelines.size());
   for (auto& plane : planes) {

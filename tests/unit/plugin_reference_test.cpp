@@ -1,5 +1,5 @@
-// One table of pipelines and shapes for every plugin: the product against the naive double-precision version, on every
-// SIMD target; and the same bits for every tile size, thread count and for decode.
+// One table of pipelines and shapes for every plugin: the product against the naive double-precision version,
+// on every SIMD target; and the same bits for every tile size, thread count and for decode.
 #include <gtest/gtest.h>
 
 #include <set>
@@ -55,12 +55,14 @@ const Case cases[] = {
     {"one_key", {.keys = 1}},
     {"decode", {.query_heads = 4, .kv_heads = 2, .keys = 37, .head_dim = 16, .value_dim = 16}},
     {"square", {.query_heads = 2, .kv_heads = 1, .queries = 33, .keys = 33, .head_dim = 8, .value_dim = 5}},
-    {"batch", {.batch = 3, .query_heads = 6, .kv_heads = 2, .queries = 5, .keys = 19, .head_dim = 3, .value_dim = 7}},
+    {"batch",
+     {.batch = 3, .query_heads = 6, .kv_heads = 2, .queries = 5, .keys = 19, .head_dim = 3, .value_dim = 7}},
     {"not_causal", {.query_heads = 2, .kv_heads = 2, .queries = 6, .keys = 40, .causal = false}},
     {"shorter", {.batch = 2, .queries = 9, .keys = 12, .shorter_sequences = true}},
     {"bias", {.query_heads = 2, .queries = 7, .keys = 30, .bias = Shape::Bias::additive}},
     {"holes", {.query_heads = 4, .kv_heads = 2, .queries = 9, .keys = 70, .bias = Shape::Bias::holes}},
-    {"head_holes", {.query_heads = 4, .kv_heads = 1, .queries = 9, .keys = 70, .bias = Shape::Bias::per_head_holes}},
+    {"head_holes",
+     {.query_heads = 4, .kv_heads = 1, .queries = 9, .keys = 70, .bias = Shape::Bias::per_head_holes}},
     {"sinks", {.query_heads = 4, .kv_heads = 2, .queries = 8, .keys = 21, .sinks = true}},
     {"wide", {.query_heads = 2, .kv_heads = 1, .queries = 2, .keys = 140, .head_dim = 96, .value_dim = 130}},
 };
@@ -78,7 +80,8 @@ class PluginReference : public testing::TestWithParam<Case> {
   const attention::AttentionOptions options = options_of(GetParam().shape);
 };
 
-/// Keys that differ between two selections must be near ties: float and double logits may order them differently.
+/// Keys that differ between two selections must be near ties: float and double logits may order them
+/// differently.
 void expect_same_selection(const NaiveRow& naive, const float* probability, const std::string& what) {
   std::vector<double> missing, extra;
   for (size_t j = 0; j < naive.probability.size(); ++j) {
@@ -100,8 +103,8 @@ TEST_P(PluginReference, AgreesOnEveryTarget) {
       for (int64_t line = 0; line < g.batch * g.query_heads * g.queries; ++line) {
         const int64_t query = line % g.queries, h = line / g.queries % g.query_heads;
         const int64_t b = line / g.queries / g.query_heads;
-        const std::string what = std::string(target->target) + " " + pipelines[p].name() + " row " +
-                                 std::to_string(line);
+        const std::string what =
+            std::string(target->target) + " " + pipelines[p].name() + " row " + std::to_string(line);
         const NaiveRow naive = naive_row(resolved[pipelines[p].name()], problem, options, b, h, query);
         expect_same_selection(naive, planes[p].probability.data() + line * g.keys, what);
         if (std::isfinite(naive.lse)) {
@@ -127,7 +130,8 @@ TEST_P(PluginReference, SameBitsForTilesThreadsAndDecode) {
     for (int64_t tile_bytes : {1, 3000, 1 << 24}) {
       const auto planes = run_pipelines(pipelines, problem, options, {.tile_bytes = tile_bytes});
       for (size_t p = 0; p < planes.size(); ++p) {
-        EXPECT_EQ(planes[p], expected[p]) << pipelines[p].name() << " threads " << threads << " tile " << tile_bytes;
+        EXPECT_EQ(planes[p], expected[p])
+            << pipelines[p].name() << " threads " << threads << " tile " << tile_bytes;
       }
     }
   }
