@@ -10,10 +10,13 @@ namespace {
 
 size_t element_bytes(int32_t dtype) {
   switch (dtype) {
-    case ATTNLAB_U8: return 1;
+    case ATTNLAB_U8:
+      return 1;
     case ATTNLAB_F32:
-    case ATTNLAB_I32: return 4;
-    default: return 8;
+    case ATTNLAB_I32:
+      return 4;
+    default:
+      return 8;
   }
 }
 
@@ -123,13 +126,16 @@ KeyState KeyState::fork() const {
   if (opaque_ != nullptr) {
     attnlab_error error = no_error();
     void* state = nullptr;
-    masker_->check(masker_->state_table()->fork(masker_->self(), opaque_.get(), &state, &error), error, "state.fork");
+    masker_->check(masker_->state_table()->fork(masker_->self(), opaque_.get(), &state, &error), error,
+                   "state.fork");
     copy.opaque_ = own(state);
   }
   return copy;
 }
 
-void KeyState::end_prompt(const attnlab_prompt& prompt) { masker_->end_prompt(prompt, view_, opaque_.get()); }
+void KeyState::end_prompt(const attnlab_prompt& prompt) {
+  masker_->end_prompt(prompt, view_, opaque_.get());
+}
 
 uint64_t KeyState::bytes() const {
   uint64_t total = opaque_ == nullptr ? 0 : masker_->state_table()->bytes(masker_->self(), opaque_.get());

@@ -1,4 +1,5 @@
-// Key-side state of one stage for one (layer, batch, KV head): columns that the host owns, and the opaque escape.
+// Key-side state of one stage for one (layer, batch, KV head): columns that the host owns, and the opaque
+// escape.
 #pragma once
 
 #include <attnlab/abi.h>
@@ -11,9 +12,9 @@
 
 namespace attnlab::attention {
 
-/// Columns and opaque state of one KV head. Append, truncate and fork give what a fresh state fed with the same keys
-/// would hold, whatever the chunks: records are encoded page by page, and a page that grows is encoded again from its
-/// first key. Copying is `fork`. Not thread-safe; different states are independent.
+/// Columns and opaque state of one KV head. Append, truncate and fork give what a fresh state fed with the
+/// same keys would hold, whatever the chunks: records are encoded page by page, and a page that grows is
+/// encoded again from its first key. Copying is `fork`. Not thread-safe; different states are independent.
 class KeyState {
  public:
   KeyState(const plugin::Masker& masker, const attnlab_geometry& geometry, uint64_t rng_key);
@@ -22,8 +23,8 @@ class KeyState {
 
   /// Keys that have been appended.
   int64_t key_count() const { return key_count_; }
-  /// Extends to keys [0, end). `block` gives layer, heads and pointers; its begin and end are set here. Encoding may
-  /// use several threads.
+  /// Extends to keys [0, end). `block` gives layer, heads and pointers; its begin and end are set here.
+  /// Encoding may use several threads.
   void append(attnlab_key_block block, int64_t end);
   /// Forgets keys from `key_count` on; the block is needed to encode a page that became partial.
   void truncate(attnlab_key_block block, int64_t key_count);

@@ -11,9 +11,7 @@ namespace {
 class Stopwatch {
  public:
   explicit Stopwatch(double& total) : total_(total) {}
-  ~Stopwatch() {
-    total_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  }
+  ~Stopwatch() { total_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
 
  private:
   double& total_;
@@ -103,7 +101,8 @@ Engine::Engine(const Execution& execution) : execution_(execution) {
 }
 Engine::~Engine() = default;
 
-void Engine::attend_tile(Worker& worker, const Session& session, const TileIndex& index, const Visitor& visit) {
+void Engine::attend_tile(Worker& worker, const Session& session, const TileIndex& index,
+                         const Visitor& visit) {
   Tile& tile = worker.tile;
   tile.load(session.problem(), session.geometry(), session.options(), *execution_.kernels, index);
   const auto out_size = static_cast<size_t>(tile.rows() * tile.value_dim());
@@ -157,15 +156,16 @@ void Engine::attend_tile(Worker& worker, const Session& session, const TileIndex
   worker.clocks.logits += tile.logits_seconds();
 }
 
-void Engine::attend(const Session& session, int64_t begin, int64_t count, const std::vector<int64_t>& kv_heads,
-                    const Visitor& visit) {
+void Engine::attend(const Session& session, int64_t begin, int64_t count,
+                    const std::vector<int64_t>& kv_heads, const Visitor& visit) {
   const data::Geometry& geometry = session.geometry();
   std::vector<int64_t> heads = kv_heads;
-  for (int64_t h = 0; heads.size() < static_cast<size_t>(geometry.kv_heads) && kv_heads.empty(); ++h) heads.push_back(h);
+  for (int64_t h = 0; heads.size() < static_cast<size_t>(geometry.kv_heads) && kv_heads.empty(); ++h)
+    heads.push_back(h);
 
   const int64_t row_bytes = geometry.keys * static_cast<int64_t>(sizeof(float)) * geometry.group();
-  const int64_t height = std::clamp<int64_t>(execution_.tile_bytes / std::max<int64_t>(1, row_bytes), 1,
-                                             max_queries_per_tile);
+  const int64_t height =
+      std::clamp<int64_t>(execution_.tile_bytes / std::max<int64_t>(1, row_bytes), 1, max_queries_per_tile);
   std::vector<TileIndex> tiles;
   for (int64_t b = 0; b < geometry.batch; ++b) {
     for (int64_t h : heads) {
@@ -182,7 +182,8 @@ void Engine::attend(const Session& session, int64_t begin, int64_t count, const 
   for (auto& worker : workers_) {
     worker->clocks = {};
     worker->clocks.attend.assign(session.pipelines().size(), 0);
-    for (const auto& pipeline : session.pipelines()) worker->clocks.stages.emplace_back(pipeline.stages().size(), 0.0);
+    for (const auto& pipeline : session.pipelines())
+      worker->clocks.stages.emplace_back(pipeline.stages().size(), 0.0);
   }
   base::parallel_for(static_cast<int64_t>(tiles.size()), [&](int64_t i, int worker) {
     attend_tile(*workers_[static_cast<size_t>(worker)], session, tiles[static_cast<size_t>(i)], visit);
@@ -197,7 +198,8 @@ void Engine::attend(const Session& session, int64_t begin, int64_t count, const 
     for (size_t p = 0; p < clocks_.attend.size(); ++p) {
       clocks_.attend[p] += worker->clocks.attend[p];
       clocks_.stages[p].resize(worker->clocks.stages[p].size());
-      for (size_t s = 0; s < clocks_.stages[p].size(); ++s) clocks_.stages[p][s] += worker->clocks.stages[p][s];
+      for (size_t s = 0; s < clocks_.stages[p].size(); ++s)
+        clocks_.stages[p][s] += worker->clocks.stages[p][s];
     }
   }
 }

@@ -57,14 +57,16 @@ void check_supported(const plugin::Descriptor& method, const base::Mistake& wher
 
 }  // namespace
 
-Pipeline::Pipeline(const config::PipelinePlan& plan, const plugin::Catalog& catalog, const config::Document& document)
+Pipeline::Pipeline(const config::PipelinePlan& plan, const plugin::Catalog& catalog,
+                   const config::Document& document)
     : name_(plan.name) {
   for (const auto& stage : plan.stages) {
     const auto* entry = catalog.find(stage.masker);
     ATTNLAB_CHECK(entry != nullptr, "the plan was resolved against this catalog");
     const base::Mistake where = document.where(stage.pointer);
     check_supported(entry->descriptor, where);
-    stages_.push_back({plugin::Masker(catalog, *entry, stage.values, stage.name, where), stage.selector, stage.seed});
+    stages_.push_back(
+        {plugin::Masker(catalog, *entry, stage.values, stage.name, where), stage.selector, stage.seed});
   }
 }
 
@@ -83,8 +85,9 @@ PipelineState Pipeline::make_state(int layer, const data::Geometry& geometry, ui
     g.head_dim = geometry.head_dim;
     g.value_dim = geometry.value_dim;
     for (int64_t i = 0; i < geometry.batch * geometry.kv_heads; ++i) {
-      state[s].emplace_back(masker, g, mix_key(seed, stages_[s].seed, s, static_cast<uint64_t>(layer),
-                                               static_cast<uint64_t>(i)));
+      state[s].emplace_back(
+          masker, g,
+          mix_key(seed, stages_[s].seed, s, static_cast<uint64_t>(layer), static_cast<uint64_t>(i)));
     }
   }
   return state;
@@ -100,10 +103,11 @@ void Pipeline::select(Tile& tile, const PipelineState& state, const data::Geomet
     const double logits_before = tile.logits_seconds();
     const Stage& stage = stages_[s];
     const KeyState* keys = state[s].empty() ? nullptr : &state[s][head];
-    const uint64_t rng_key = mix_key(tile.options().seed, stage.seed, s, static_cast<uint64_t>(tile.problem().layer),
-                                     static_cast<uint64_t>(tile.index().batch));
-    const attnlab_tile& view =
-        tile.view(rng_key, keys == nullptr ? nullptr : &keys->columns(), keys == nullptr ? nullptr : keys->opaque());
+    const uint64_t rng_key =
+        mix_key(tile.options().seed, stage.seed, s, static_cast<uint64_t>(tile.problem().layer),
+                static_cast<uint64_t>(tile.index().batch));
+    const attnlab_tile& view = tile.view(rng_key, keys == nullptr ? nullptr : &keys->columns(),
+                                         keys == nullptr ? nullptr : keys->opaque());
     workspace.writer.begin(tile, stage.masker.descriptor().has(ATTNLAB_SAMPLES));
     if (stage.masker.is_scorer()) {
       workspace.selector.run(stage.masker, *stage.selector, tile, view, workspace.current, workspace.writer);

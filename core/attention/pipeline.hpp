@@ -19,7 +19,8 @@ struct Stage {
   uint64_t seed = 0;
 };
 
-/// Key-side state of a pipeline for one layer: [stage][batch * kv_heads + kv_head]; empty for stages without any.
+/// Key-side state of a pipeline for one layer: [stage][batch * kv_heads + kv_head]; empty for stages without
+/// any.
 using PipelineState = std::vector<std::vector<KeyState>>;
 
 /// Memory of one worker.
@@ -35,7 +36,8 @@ struct PipelineWorkspace {
 class Pipeline {
  public:
   /// Loads plugins and constructs instances. `document` locates errors.
-  Pipeline(const config::PipelinePlan& plan, const plugin::Catalog& catalog, const config::Document& document);
+  Pipeline(const config::PipelinePlan& plan, const plugin::Catalog& catalog,
+           const config::Document& document);
 
   const std::string& name() const { return name_; }
   const std::vector<Stage>& stages() const { return stages_; }

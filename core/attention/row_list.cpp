@@ -7,7 +7,9 @@
 namespace attnlab::attention {
 namespace {
 
-bool is_hidden(HiddenBits hidden, int32_t key) { return ((hidden[key / 64] >> (key % 64)) & 1) != 0; }
+bool is_hidden(HiddenBits hidden, int32_t key) {
+  return ((hidden[key / 64] >> (key % 64)) & 1) != 0;
+}
 
 /// Appends [begin, end) without its hidden keys.
 void append_visible(Range range, HiddenBits hidden, std::vector<Range>& out) {
@@ -97,7 +99,8 @@ void unite_runs(std::span<const Range> a, std::span<const Range> b, std::vector<
 }
 
 void unite(const RowList& a, const RowList& b, RowList& out) {
-  ATTNLAB_CHECK(a.sampled.empty() || b.sampled.empty(), "a union of two sampled lists has no known probabilities");
+  ATTNLAB_CHECK(a.sampled.empty() || b.sampled.empty(),
+                "a union of two sampled lists has no known probabilities");
   out.clear();
   unite_runs(a.runs, b.runs, out.runs);
   std::vector<int32_t> merged(a.ids.size() + b.ids.size());

@@ -11,16 +11,17 @@ namespace attnlab::attention {
 
 using kernels::Range;
 
-/// Keys that are not visible although they lie before `visible_end`: bit j of word j/64 set means hidden. Null: none.
+/// Keys that are not visible although they lie before `visible_end`: bit j of word j/64 set means hidden.
+/// Null: none.
 using HiddenBits = const uint64_t*;
 
-/// Active keys of one row (or of the rows of a GQA group that share a list). All parts ascending, pairwise disjoint:
-/// runs are maximal within themselves, no id lies in a run, no sampled id is deterministic.
+/// Active keys of one row (or of the rows of a GQA group that share a list). All parts ascending, pairwise
+/// disjoint: runs are maximal within themselves, no id lies in a run, no sampled id is deterministic.
 struct RowList {
-  std::vector<Range> runs;         ///< deterministic
-  std::vector<int32_t> ids;        ///< deterministic
-  std::vector<int32_t> sampled;    ///< with inclusion probability below 1
-  std::vector<float> log_weight;   ///< -log p of each sampled id
+  std::vector<Range> runs;        ///< deterministic
+  std::vector<int32_t> ids;       ///< deterministic
+  std::vector<int32_t> sampled;   ///< with inclusion probability below 1
+  std::vector<float> log_weight;  ///< -log p of each sampled id
 
   void clear();
   int64_t size() const;  ///< active keys
@@ -36,8 +37,8 @@ void clip_runs(std::vector<Range>& runs, int64_t visible_end, HiddenBits hidden)
 /// Union of two ascending run lists. O(a + b).
 void unite_runs(std::span<const Range> a, std::span<const Range> b, std::vector<Range>& out);
 
-/// Union in which deterministic keys absorb sampled ones. At most one operand may hold sampled keys: the inclusion
-/// probability of a union would need both probabilities at every key. O(a + b).
+/// Union in which deterministic keys absorb sampled ones. At most one operand may hold sampled keys: the
+/// inclusion probability of a union would need both probabilities at every key. O(a + b).
 void unite(const RowList& a, const RowList& b, RowList& out);
 
 /// Visible keys that are not deterministically active, as ascending runs. Returns how many keys they hold.

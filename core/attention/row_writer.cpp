@@ -9,7 +9,9 @@
 namespace attnlab::attention {
 namespace {
 
-RowWriter& self(void* context) { return *static_cast<RowWriter*>(context); }
+RowWriter& self(void* context) {
+  return *static_cast<RowWriter*>(context);
+}
 
 }  // namespace
 
@@ -30,7 +32,9 @@ void RowWriter::begin(const Tile& tile, bool may_sample) {
     return self(c).ranges(row, rows, n, r);
   };
   table_.reserve = [](void* c, int64_t row, int64_t rows, int64_t n, int32_t weighted, int32_t** ids,
-                      float** log_weight) { return self(c).reserve(row, rows, n, weighted != 0, ids, log_weight); };
+                      float** log_weight) {
+    return self(c).reserve(row, rows, n, weighted != 0, ids, log_weight);
+  };
   table_.commit = [](void* c, int64_t n, int32_t flags) { return self(c).commit(n, flags); };
   table_.pages = [](void* c, int64_t row, int64_t rows, int64_t page, int64_t n, const int32_t* pages) {
     return self(c).pages(row, rows, page, n, pages);
@@ -49,7 +53,8 @@ attnlab_status RowWriter::open(int64_t row, int64_t row_count) {
   if (!violation_.empty()) return ATTNLAB_CONTRACT;
   if (reserved_) return broken("it wrote again before it committed reserved ids");
   if (row < 0 || row_count < 1 || row > tile_->rows() - row_count) {
-    return broken(fmt::format("it wrote rows {} to {} of a tile of {} rows", row, row + row_count, tile_->rows()));
+    return broken(
+        fmt::format("it wrote rows {} to {} of a tile of {} rows", row, row + row_count, tile_->rows()));
   }
   return ATTNLAB_OK;
 }
@@ -58,9 +63,10 @@ attnlab_status RowWriter::ranges(int64_t row, int64_t row_count, int64_t count, 
   if (attnlab_status status = open(row, row_count); status != ATTNLAB_OK) return status;
   entries_.push_back({Entry::Kind::ranges, row, row_count, ranges_.size(), static_cast<size_t>(count)});
   for (int64_t i = 0; i < count; ++i) {
-    if (ranges[i].begin < 0 || ranges[i].end < ranges[i].begin || ranges[i].end > tile_->problem().key.tokens) {
-      return broken(fmt::format("it wrote the range [{}, {}) for row {} of {} keys", ranges[i].begin, ranges[i].end,
-                                row, tile_->problem().key.tokens));
+    if (ranges[i].begin < 0 || ranges[i].end < ranges[i].begin ||
+        ranges[i].end > tile_->problem().key.tokens) {
+      return broken(fmt::format("it wrote the range [{}, {}) for row {} of {} keys", ranges[i].begin,
+                                ranges[i].end, row, tile_->problem().key.tokens));
     }
     ranges_.push_back({ranges[i].begin, ranges[i].end});
   }
@@ -128,8 +134,9 @@ attnlab_status RowWriter::commit(int64_t count, int32_t flags) {
                                 ids[i - 1], entry.row));
     }
     if (weighted && !(weights[i] >= 0 && std::isfinite(weights[i]))) {
-      return broken(fmt::format("it gave key {} of row {} the log weight {}: -log p is finite and not negative",
-                                ids[i], entry.row, weights[i]));
+      return broken(
+          fmt::format("it gave key {} of row {} the log weight {}: -log p is finite and not negative", ids[i],
+                      entry.row, weights[i]));
     }
   }
   return ATTNLAB_OK;
@@ -143,9 +150,11 @@ attnlab_status RowWriter::pages(int64_t row, int64_t row_count, int64_t page_siz
   for (int64_t i = 0; i < count; ++i) {
     const int64_t begin = pages[i] * page_size;
     if (pages[i] < 0 || begin >= tokens) {
-      return broken(fmt::format("it wrote page {} (of {} keys) for row {} of {} keys", pages[i], page_size, row, tokens));
+      return broken(fmt::format("it wrote page {} (of {} keys) for row {} of {} keys", pages[i], page_size,
+                                row, tokens));
     }
-    written.push_back({static_cast<int32_t>(begin), static_cast<int32_t>(std::min(begin + page_size, tokens))});
+    written.push_back(
+        {static_cast<int32_t>(begin), static_cast<int32_t>(std::min(begin + page_size, tokens))});
   }
   return ranges(row, row_count, count, written.data());
 }

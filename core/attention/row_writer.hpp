@@ -34,7 +34,8 @@ class RowWriter {
     int64_t row, row_count;
     size_t offset, count;  // into ranges_ or ids_ (and log_weight_)
   };
-  attnlab_status pages(int64_t row, int64_t row_count, int64_t page_size, int64_t count, const int32_t* pages);
+  attnlab_status pages(int64_t row, int64_t row_count, int64_t page_size, int64_t count,
+                       const int32_t* pages);
   attnlab_status dense(int64_t row, int64_t row_count, float** probability);
   attnlab_status broken(std::string rule);
   attnlab_status open(int64_t row, int64_t row_count);

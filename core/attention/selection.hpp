@@ -8,14 +8,17 @@
 
 namespace attnlab::attention {
 
-/// Rows point at lists; rows of a GQA group may share one. Lists keep their memory between tiles. Not thread-safe.
+/// Rows point at lists; rows of a GQA group may share one. Lists keep their memory between tiles. Not
+/// thread-safe.
 class Selection {
  public:
   /// `rows` rows without any active key.
   void reset(int64_t rows);
 
   int64_t rows() const { return static_cast<int64_t>(list_of_.size()); }
-  const RowList& list(int64_t row) const { return lists_[static_cast<size_t>(list_of_[static_cast<size_t>(row)])]; }
+  const RowList& list(int64_t row) const {
+    return lists_[static_cast<size_t>(list_of_[static_cast<size_t>(row)])];
+  }
   /// Rows with the same number share their list.
   int32_t list_id(int64_t row) const { return list_of_[static_cast<size_t>(row)]; }
   /// A cleared list for rows [row, row + count).

@@ -31,8 +31,8 @@ void Selector::check_row(const plugin::Masker& scorer, const Tile& tile, int64_t
   const int64_t key = std::find_if(scores, scores + units, [](float s) { return std::isnan(s); }) - scores;
   throw base::UserError(
       fmt::format("{} (stage \"{}\") scored key {} of layer {}, query head {}, position {} with NaN",
-                  scorer.descriptor().id, scorer.stage(), key * page_size_, tile.problem().layer, tile.head_of(row),
-                  tile.position(row)),
+                  scorer.descriptor().id, scorer.stage(), key * page_size_, tile.problem().layer,
+                  tile.head_of(row), tile.position(row)),
       {.file = scorer.file()}, base::Exit::plugin_broken);
 }
 
@@ -90,8 +90,8 @@ void Selector::choose(const SelectorPlan& plan, const Tile& tile, int64_t row, c
   }
 }
 
-void Selector::run(const plugin::Masker& scorer, const SelectorPlan& plan, Tile& tile, const attnlab_tile& view,
-                   const Selection& prior, RowWriter& out) {
+void Selector::run(const plugin::Masker& scorer, const SelectorPlan& plan, Tile& tile,
+                   const attnlab_tile& view, const Selection& prior, RowWriter& out) {
   page_size_ = scorer.page_size();
   scores_ = {};
   scores_.struct_size = sizeof scores_;
@@ -109,7 +109,8 @@ void Selector::run(const plugin::Masker& scorer, const SelectorPlan& plan, Tile&
   for (int64_t row = 0; row < tile.rows(); row += step) {
     for (int64_t member = row; member < row + step; ++member) check_row(scorer, tile, member);
     const float* scores = shared ? reduce(plan, tile, row) : row_scores(row);
-    // A group shares one list only if its rows had the same choice; otherwise each row picks by the common scores.
+    // A group shares one list only if its rows had the same choice; otherwise each row picks by the common
+    // scores.
     const bool alike = shared && tile.shared_visibility() && prior.span_end(row) >= row + step;
     const int64_t rows_per_choice = alike ? step : 1;
     for (int64_t member = row; member < row + step; member += rows_per_choice) {

@@ -14,12 +14,14 @@ namespace attnlab::attention {
 class Selector {
  public:
   /// Chooses among each row's candidates. Ties go to the lower key. Throws UserError when a score is NaN.
-  void run(const plugin::Masker& scorer, const config::SelectorPlan& plan, Tile& tile, const attnlab_tile& view,
-           const Selection& prior, RowWriter& out);
+  void run(const plugin::Masker& scorer, const config::SelectorPlan& plan, Tile& tile,
+           const attnlab_tile& view, const Selection& prior, RowWriter& out);
 
  private:
-  const float* row_scores(int64_t row) const { return scores_.alias != nullptr ? scores_.alias + row * scores_.alias_stride
-                                                                               : scores_.values + row * scores_.stride; }
+  const float* row_scores(int64_t row) const {
+    return scores_.alias != nullptr ? scores_.alias + row * scores_.alias_stride
+                                    : scores_.values + row * scores_.stride;
+  }
   void check_row(const plugin::Masker& scorer, const Tile& tile, int64_t row) const;
   const float* reduce(const config::SelectorPlan& plan, const Tile& tile, int64_t row);
   void choose(const config::SelectorPlan& plan, const Tile& tile, int64_t row, const float* scores,

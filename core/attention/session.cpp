@@ -13,7 +13,8 @@ constexpr int64_t prompt_queries = 64;
 Session::Session(const std::vector<Pipeline>& pipelines, const data::LayerProblem& problem,
                  const data::Geometry& geometry, const AttentionOptions& options)
     : pipelines_(&pipelines), problem_(&problem), geometry_(geometry), options_(options) {
-  for (const auto& pipeline : pipelines) states_.push_back(pipeline.make_state(problem.layer, geometry, options.seed));
+  for (const auto& pipeline : pipelines)
+    states_.push_back(pipeline.make_state(problem.layer, geometry, options.seed));
 }
 
 template <class Body>
@@ -41,18 +42,21 @@ attnlab_key_block Session::block_of(int64_t head) const {
 }
 
 int64_t Session::valid_keys(int64_t head, int64_t keys) const {
-  // `keys` counts from the longest sequence: a shorter one is as many keys behind as its valid length is shorter.
+  // `keys` counts from the longest sequence: a shorter one is as many keys behind as its valid length is
+  // shorter.
   const int64_t valid = problem_->valid[static_cast<size_t>(head / geometry_.kv_heads)];
   return std::max<int64_t>(0, keys - (geometry_.keys - valid));
 }
 
 void Session::append(int64_t keys) {
-  for_each_state([&](KeyState& state, int64_t head) { state.append(block_of(head), valid_keys(head, keys)); });
+  for_each_state(
+      [&](KeyState& state, int64_t head) { state.append(block_of(head), valid_keys(head, keys)); });
   key_count_ = keys;
 }
 
 void Session::truncate(int64_t keys) {
-  for_each_state([&](KeyState& state, int64_t head) { state.truncate(block_of(head), valid_keys(head, keys)); });
+  for_each_state(
+      [&](KeyState& state, int64_t head) { state.truncate(block_of(head), valid_keys(head, keys)); });
   key_count_ = keys;
 }
 
@@ -75,7 +79,8 @@ void Session::end_prompt() {
         std::vector<float> queries;
         for (int64_t i = end - prompt.query_count; i < end; ++i) {
           for (int64_t g = 0; g < prompt.group; ++g) {
-            const float* row = problem_->query.row(prompt.keys.batch, prompt.keys.kv_head * prompt.group + g, i);
+            const float* row =
+                problem_->query.row(prompt.keys.batch, prompt.keys.kv_head * prompt.group + g, i);
             queries.insert(queries.end(), row, row + geometry_.head_dim);
           }
         }

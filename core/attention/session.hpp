@@ -9,12 +9,12 @@
 
 namespace attnlab::attention {
 
-/// Key-side states of several pipelines on one layer. The layer's tensors stay where they are: appending means that
-/// more of their keys exist. Moves and forks; not thread-safe.
+/// Key-side states of several pipelines on one layer. The layer's tensors stay where they are: appending
+/// means that more of their keys exist. Moves and forks; not thread-safe.
 class Session {
  public:
-  Session(const std::vector<Pipeline>& pipelines, const data::LayerProblem& problem, const data::Geometry& geometry,
-          const AttentionOptions& options);
+  Session(const std::vector<Pipeline>& pipelines, const data::LayerProblem& problem,
+          const data::Geometry& geometry, const AttentionOptions& options);
 
   /// Keys [0, keys) of every sequence exist now (fewer where the sequence's valid length is shorter).
   void append(int64_t keys);
@@ -82,8 +82,8 @@ class Engine {
   explicit Engine(const Execution& execution);
   ~Engine();
 
-  /// Attends queries [begin, begin + count) of every sequence. Skips KV heads that `kv_heads` leaves out (empty: all).
-  /// Results depend neither on the tiles nor on the threads.
+  /// Attends queries [begin, begin + count) of every sequence. Skips KV heads that `kv_heads` leaves out
+  /// (empty: all). Results depend neither on the tiles nor on the threads.
   void attend(const Session& session, int64_t begin, int64_t count, const std::vector<int64_t>& kv_heads,
               const Visitor& visit);
   const Clocks& clocks() const { return clocks_; }

@@ -45,8 +45,9 @@ uint64_t Arena::capacity() const {
   return bytes;
 }
 
-void Tile::load(const data::LayerProblem& problem, const data::Geometry& geometry, const AttentionOptions& options,
-                const kernels::KernelTable& kernels, const TileIndex& index) {
+void Tile::load(const data::LayerProblem& problem, const data::Geometry& geometry,
+                const AttentionOptions& options, const kernels::KernelTable& kernels,
+                const TileIndex& index) {
   problem_ = &problem;
   kernels_ = &kernels;
   options_ = options;
@@ -89,7 +90,8 @@ void Tile::load_visibility(const data::Geometry& geometry) {
     position_[at(row)] = position;
     visible_end_[at(row)] = options_.causal ? std::clamp<int64_t>(position + 1, 0, valid) : valid;
     visible_count_[at(row)] = visible_end_[at(row)];
-    rng_stream_[at(row)] = (static_cast<uint64_t>(head_of(row)) << 40) | static_cast<uint64_t>(position & ((int64_t{1} << 40) - 1));
+    rng_stream_[at(row)] = (static_cast<uint64_t>(head_of(row)) << 40) |
+                           static_cast<uint64_t>(position & ((int64_t{1} << 40) - 1));
   }
   if (!problem_->bias.empty()) {
     const auto& shape = problem_->bias.shape();
@@ -115,7 +117,8 @@ void Tile::load_visibility(const data::Geometry& geometry) {
       visible_count_[at(row)] = end - hidden_count;
       any_hidden = any_hidden || hidden_count > 0;
     }
-    for (size_t row = 0; row < count && any_hidden; ++row) hidden_.push_back(hidden_words_.data() + words * row);
+    for (size_t row = 0; row < count && any_hidden; ++row)
+      hidden_.push_back(hidden_words_.data() + words * row);
   }
   key_count_ = *std::max_element(visible_end_.begin(), visible_end_.end());
 }
@@ -203,7 +206,9 @@ const attnlab_tile& Tile::view(uint64_t rng_key, const attnlab_columns* columns,
     arguments.out = out;
     tile->kernels().gather_logits(arguments);
   };
-  view_.scratch = [](void* context, uint64_t bytes) { return static_cast<Tile*>(context)->scratch_.allocate(bytes); };
+  view_.scratch = [](void* context, uint64_t bytes) {
+    return static_cast<Tile*>(context)->scratch_.allocate(bytes);
+  };
   return view_;
 }
 

@@ -1,4 +1,5 @@
-// A block of query rows of one (batch, KV head): visibility, exact logits, and the view of it that plugins get.
+// A block of query rows of one (batch, KV head): visibility, exact logits, and the view of it that plugins
+// get.
 #pragma once
 
 #include <attnlab/abi.h>
@@ -49,8 +50,8 @@ class Arena {
 class Tile {
  public:
   /// Gathers query rows and visibility. The problem must outlive the tile's use.
-  void load(const data::LayerProblem& problem, const data::Geometry& geometry, const AttentionOptions& options,
-            const kernels::KernelTable& kernels, const TileIndex& index);
+  void load(const data::LayerProblem& problem, const data::Geometry& geometry,
+            const AttentionOptions& options, const kernels::KernelTable& kernels, const TileIndex& index);
 
   const TileIndex& index() const { return index_; }
   const data::LayerProblem& problem() const { return *problem_; }

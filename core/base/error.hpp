@@ -53,14 +53,15 @@ std::string did_you_mean(std::string_view word, const std::vector<std::string>& 
 std::string join(const std::vector<std::string>& words, std::string_view separator = ", ");
 
 /// Prints the broken invariant with its place and aborts.
-[[noreturn]] void invariant_broken(const char* condition, const char* file, int line, const std::string& context);
+[[noreturn]] void invariant_broken(const char* condition, const char* file, int line,
+                                   const std::string& context);
 
 }  // namespace attnlab::base
 
 /// A condition that no user input can break. `context` is only evaluated when it is broken.
-#define ATTNLAB_CHECK(condition, context)                                                   \
-  do {                                                                                      \
-    if (!(condition)) [[unlikely]] {                                                        \
-      ::attnlab::base::invariant_broken(#condition, __FILE__, __LINE__, (context));         \
-    }                                                                                       \
+#define ATTNLAB_CHECK(condition, context)                                           \
+  do {                                                                              \
+    if (!(condition)) [[unlikely]] {                                                \
+      ::attnlab::base::invariant_broken(#condition, __FILE__, __LINE__, (context)); \
+    }                                                                               \
   } while (false)

@@ -14,7 +14,8 @@ class MappedFile {
  public:
   /// Maps an existing file read-only. Throws UserError naming the file when it cannot be opened.
   static std::shared_ptr<const MappedFile> open(const std::string& path);
-  /// Creates (or truncates) a file of `size` bytes of zeros, mapped for writing. Throws UserError (Exit::failed).
+  /// Creates (or truncates) a file of `size` bytes of zeros, mapped for writing. Throws UserError
+  /// (Exit::failed).
   static std::shared_ptr<MappedFile> create(const std::string& path, size_t size);
 
   ~MappedFile();
@@ -27,7 +28,8 @@ class MappedFile {
   const std::string& path() const { return path_; }
 
  private:
-  MappedFile(std::string path, std::byte* data, size_t size) : path_(std::move(path)), data_(data), size_(size) {}
+  MappedFile(std::string path, std::byte* data, size_t size)
+      : path_(std::move(path)), data_(data), size_(size) {}
   std::string path_;
   std::byte* data_;
   size_t size_;

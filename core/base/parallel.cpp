@@ -38,15 +38,19 @@ ThreadLimit::~ThreadLimit() {
   delete impl_;
 }
 
-int thread_count() { return current_arena().max_concurrency(); }
+int thread_count() {
+  return current_arena().max_concurrency();
+}
 
-int worker_slots() { return current_arena().max_concurrency(); }
+int worker_slots() {
+  return current_arena().max_concurrency();
+}
 
 void parallel_for(int64_t count, const std::function<void(int64_t, int)>& body) {
   if (count <= 0) return;
   current_arena().execute([&] {
-    // Isolated: a thread that waits for an inner loop must not pick up another outer index, or two bodies would
-    // share one worker's scratch memory.
+    // Isolated: a thread that waits for an inner loop must not pick up another outer index, or two bodies
+    // would share one worker's scratch memory.
     tbb::this_task_arena::isolate([&] {
       // Grain 1: a unit of work is a tile, far heavier than a task.
       tbb::parallel_for(

@@ -22,9 +22,9 @@ class ThreadLimit {
 /// Threads that a loop started now may use.
 int thread_count();
 
-/// Calls `body(index, worker)` for each index in [0, count), in any order; `worker` < worker_slots() names the
-/// calling thread's slot, so that scratch memory can be kept per worker. The first exception is rethrown here.
-/// Nested calls run on the same pool; a body sees its own worker slot.
+/// Calls `body(index, worker)` for each index in [0, count), in any order; `worker` < worker_slots() names
+/// the calling thread's slot, so that scratch memory can be kept per worker. The first exception is rethrown
+/// here. Nested calls run on the same pool; a body sees its own worker slot.
 void parallel_for(int64_t count, const std::function<void(int64_t index, int worker)>& body);
 
 /// Upper bound of `worker` in parallel_for.

@@ -14,12 +14,14 @@ void options(po::options_description& table) {
   add_config_options(table);
   add_plugin_options(table);
   table.add_options()("repeats", po::value<int>()->value_name("N")->default_value(9), "timed rounds")(
-      "threads", po::value<int>()->value_name("N")->default_value(0, "all cores"), "threads")("json", "print JSON");
+      "threads", po::value<int>()->value_name("N")->default_value(0, "all cores"), "threads")("json",
+                                                                                              "print JSON");
 }
 
 int run(const po::variables_map& values) {
   const int repeats = values["repeats"].as<int>();
-  if (repeats < 1 || repeats > 100000) throw base::UserError("--repeats is out of range", {.allowed = "1 to 100000"});
+  if (repeats < 1 || repeats > 100000)
+    throw base::UserError("--repeats is out of range", {.allowed = "1 to 100000"});
   const base::ThreadLimit threads(values["threads"].as<int>());
   const config::Document document = load_document(values);
   const plugin::Catalog catalog = load_catalog(values, config::plugin_folders(document));
@@ -45,8 +47,8 @@ int run(const po::variables_map& values) {
     return 0;
   }
   fmt::print("{}\n{} threads, {}, {} rounds, pipelines alternating\n\n{:<28} {:>8} {:>11} {:>9} {:>9}\n",
-             source->description(), base::thread_count(), execution.kernels->target, repeats, "pipeline", "density",
-             "median ms", "min", "max");
+             source->description(), base::thread_count(), execution.kernels->target, repeats, "pipeline",
+             "density", "median ms", "min", "max");
   for (const auto& record : records) {
     fmt::print("{:<28} {:>7.2f}% {:>11.3f} {:>9.3f} {:>9.3f}\n", record.pipeline, record.density * 100,
                record.median * 1e3, record.minimum * 1e3, record.maximum * 1e3);
@@ -61,8 +63,10 @@ Command bench_command() {
           .arguments = "CONFIG",
           .summary = "Time each pipeline of a config alone, without metrics.",
           .details =
-              "Attends the last --queries queries (default: all in prefill, 1 otherwise) of the first layer. Time\n"
-              "covers selection and attention; key-side state is built before. KV stays in the caches between rounds\n"
+              "Attends the last --queries queries (default: all in prefill, 1 otherwise) of the first layer. "
+              "Time\n"
+              "covers selection and attention; key-side state is built before. KV stays in the caches "
+              "between rounds\n"
               "when it fits: use a problem larger than the last-level cache to see memory speed.",
           .options = options,
           .run = run,

@@ -49,7 +49,8 @@ void add_plugin_options(po::options_description& options) {
 void add_config_options(po::options_description& options) {
   options.add_options()("set", po::value<std::vector<std::string>>()->value_name("/PTR=VALUE")->composing(),
                         "override a config value; VALUE is JSON, else a string (repeatable)")(
-      "input", po::value<std::string>()->value_name("PATH"), "trace folder, .npz or .safetensors instead of the config's input")(
+      "input", po::value<std::string>()->value_name("PATH"),
+      "trace folder, .npz or .safetensors instead of the config's input")(
       "mode", po::value<std::string>()->value_name("MODE"), "prefill | decode | question")(
       "queries", po::value<int64_t>()->value_name("N"), "only the last N queries")(
       "layers", po::value<std::string>()->value_name("LIST"), "layers to run, such as 0,2-4")(
@@ -75,7 +76,9 @@ Json parse_index_list(const std::string& option, const std::string& text) {
   return list;
 }
 
-std::vector<std::string> positional(const po::variables_map& values) { return strings(values, "arguments"); }
+std::vector<std::string> positional(const po::variables_map& values) {
+  return strings(values, "arguments");
+}
 
 config::Document load_document(const po::variables_map& values) {
   config::Document document = config::Document::load(positional(values).at(0));
@@ -84,7 +87,8 @@ config::Document load_document(const po::variables_map& values) {
   auto override_with = [&](const char* option, const char* pointer, Json value) {
     document.set(pointer, std::move(value), Origin{std::string("--") + option, here});
   };
-  if (values.count("input") != 0) override_with("input", "/input", input_of(values["input"].as<std::string>()));
+  if (values.count("input") != 0)
+    override_with("input", "/input", input_of(values["input"].as<std::string>()));
   if (values.count("mode") != 0) override_with("mode", "/mode", values["mode"].as<std::string>());
   if (values.count("queries") != 0) override_with("queries", "/queries", values["queries"].as<int64_t>());
   if (values.count("seed") != 0) override_with("seed", "/seed", values["seed"].as<int64_t>());
@@ -96,7 +100,8 @@ config::Document load_document(const po::variables_map& values) {
   return document;
 }
 
-plugin::Catalog load_catalog(const po::variables_map& values, const std::vector<std::string>& config_folders) {
+plugin::Catalog load_catalog(const po::variables_map& values,
+                             const std::vector<std::string>& config_folders) {
   const std::string program = plugin::probe_program();
   const auto search =
       plugin::search_path(strings(values, "plugin"), strings(values, "plugin-path"), config_folders, program);
@@ -104,9 +109,9 @@ plugin::Catalog load_catalog(const po::variables_map& values, const std::vector<
 }
 
 const std::vector<Command>& commands() {
-  static const std::vector<Command> all = {run_command(),         bench_command(),       plugin_list_command(),
-                                           plugin_info_command(), config_show_command(), config_validate_command(),
-                                           plugin_probe_command()};
+  static const std::vector<Command> all = {
+      run_command(),         bench_command(),           plugin_list_command(), plugin_info_command(),
+      config_show_command(), config_validate_command(), plugin_probe_command()};
   return all;
 }
 

@@ -30,7 +30,8 @@ int validate(const po::variables_map& values) {
   for (const auto& pipeline : plan.pipelines) attention::Pipeline bound(pipeline, catalog, document);
   const auto source = data::open_source(plan.input);
   measure::check_plan(plan, *source, document, {});
-  fmt::print("{}: valid; {} pipelines on {}\n", document.path(), plan.pipelines.size(), source->description());
+  fmt::print("{}: valid; {} pipelines on {}\n", document.path(), plan.pipelines.size(),
+             source->description());
   return 0;
 }
 

@@ -18,7 +18,8 @@ std::string general_help() {
       "attnlab: sparse and alternative attention, measured on CPUs\n\n"
       "usage: attnlab COMMAND [ARGUMENTS] [OPTIONS]\n\ncommands:\n";
   for (const auto& command : commands()) {
-    if (!command.hidden) text += fmt::format("  {:<28} {}\n", command.name + " " + command.arguments, command.summary);
+    if (!command.hidden)
+      text += fmt::format("  {:<28} {}\n", command.name + " " + command.arguments, command.summary);
   }
   text +=
       "  help [COMMAND]               this text, or all about a command\n"
@@ -30,7 +31,8 @@ std::string general_help() {
 
 std::string command_help(const Command& command) {
   std::ostringstream text;
-  text << "usage: attnlab " << command.name << ' ' << command.arguments << " [OPTIONS]\n\n" << command.summary << "\n";
+  text << "usage: attnlab " << command.name << ' ' << command.arguments << " [OPTIONS]\n\n"
+       << command.summary << "\n";
   if (!command.details.empty()) text << "\n" << command.details << "\n";
   po::options_description options("options", 100);
   if (command.options) command.options(options);
@@ -80,14 +82,15 @@ int run(const Command& command, const std::vector<std::string>& arguments) {
   try {
     // No guessing of abbreviated options: a script must not change its meaning when an option is added.
     const int style = po::command_line_style::default_style & ~po::command_line_style::allow_guessing;
-    po::store(po::command_line_parser(arguments).options(all).positional(positions).style(style).run(), values);
+    po::store(po::command_line_parser(arguments).options(all).positional(positions).style(style).run(),
+              values);
     po::notify(values);
   } catch (const po::unknown_option& error) {
     std::vector<std::string> names;
     for (const auto& option : visible.options()) names.push_back("--" + option->long_name());
-    throw UserError("unknown option " + error.get_option_name(),
-                    {.allowed = base::join(names),
-                     .suggestion = base::did_you_mean(error.get_option_name(), names)});
+    throw UserError(
+        "unknown option " + error.get_option_name(),
+        {.allowed = base::join(names), .suggestion = base::did_you_mean(error.get_option_name(), names)});
   } catch (const po::error& error) {
     throw UserError(error.what(), {.suggestion = "see attnlab help " + command.name});
   }

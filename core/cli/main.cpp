@@ -1,3 +1,5 @@
 #include "core/cli/command.hpp"
 
-int main(int argc, char** argv) { return attnlab::cli::main(argc, argv); }
+int main(int argc, char** argv) {
+  return attnlab::cli::main(argc, argv);
+}

@@ -34,11 +34,14 @@ void print_info(const CatalogEntry& entry) {
   fmt::print("{} {} ({})\n  {}\n", method.id, method.version, plugin::name_of(method.facet), method.summary);
   if (!method.paper.empty()) fmt::print("  paper: {}\n", method.paper);
   if (method.facet == Facet::scorer) fmt::print("  default selector: {}\n", method.selector);
-  if (const auto flags = plugin::flag_names(method.flags); !flags.empty()) fmt::print("  properties: {}\n", flags);
+  if (const auto flags = plugin::flag_names(method.flags); !flags.empty())
+    fmt::print("  properties: {}\n", flags);
   fmt::print("  file: {}\n  built with: {} (SDK {})\n\nparameters:\n", entry.file, entry.note.compiler,
              entry.note.sdk_version);
   for (const auto& p : all_parameters(method)) {
-    std::string preset = p.required ? "required" : p.default_value.is_set() ? "default " + to_text(p.default_value) : "optional";
+    std::string preset = p.required                 ? "required"
+                         : p.default_value.is_set() ? "default " + to_text(p.default_value)
+                                                    : "optional";
     fmt::print("  {:<16} {}; {}\n", p.key, p.allowed(), preset);
     if (!p.doc.empty()) fmt::print("  {:<16} {}\n", "", p.doc);
     if (p.sweep.empty()) continue;
@@ -80,9 +83,10 @@ int info(const po::variables_map& values) {
   const std::string id = positional(values)[0];
   const CatalogEntry* entry = catalog.find(id);
   if (entry == nullptr) {
-    throw UserError("no plugin provides \"" + id + "\"",
-                    {.allowed = base::join(catalog.ids()), .suggestion = base::did_you_mean(id, catalog.ids())},
-                    base::Exit::plugin_missing);
+    throw UserError(
+        "no plugin provides \"" + id + "\"",
+        {.allowed = base::join(catalog.ids()), .suggestion = base::did_you_mean(id, catalog.ids())},
+        base::Exit::plugin_missing);
   }
   if (values.count("json") != 0) {
     std::cout << entry_json(*entry).dump(2) << "\n";
@@ -122,7 +126,8 @@ Command plugin_info_command() {
 Command plugin_probe_command() {
   return {.name = "plugin-probe",
           .arguments = "FILE",
-          .summary = "Load a plugin file and print its descriptors as JSON (used by the host, in a child process).",
+          .summary =
+              "Load a plugin file and print its descriptors as JSON (used by the host, in a child process).",
           .details = {},
           .options = {},
           .run =

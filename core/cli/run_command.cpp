@@ -41,8 +41,8 @@ void options(po::options_description& table) {
       "tile-bytes", po::value<int64_t>()->value_name("N")->default_value(int64_t{4} << 20, "4 MiB"),
       "scratch for the logits of a tile; results do not depend on it")(
       "reference", "compare every row with a double-precision reference")(
-      "format", po::value<std::string>()->value_name("F")->default_value("table"), "stdout: table | json | csv")(
-      "quiet", "no progress");
+      "format", po::value<std::string>()->value_name("F")->default_value("table"),
+      "stdout: table | json | csv")("quiet", "no progress");
 }
 
 measure::DumpChoice parse_dump(const po::variables_map& values) {
@@ -60,9 +60,10 @@ measure::DumpChoice parse_dump(const po::variables_map& values) {
     } else if (item == "weights") {
       choice.weights = true;
     } else {
-      throw UserError("--dump: unknown plane", {.found = item,
-                                                .allowed = "mask, output, weights",
-                                                .suggestion = base::did_you_mean(item, {"mask", "output", "weights"})});
+      throw UserError("--dump: unknown plane",
+                      {.found = item,
+                       .allowed = "mask, output, weights",
+                       .suggestion = base::did_you_mean(item, {"mask", "output", "weights"})});
     }
     start = end + 1;
   }
@@ -77,8 +78,9 @@ std::string shell_command() {
   while (start < raw.size()) {
     const std::string word = raw.substr(start, raw.find('\0', start) - start);
     start += word.size() + 1;
-    const bool plain = !word.empty() && word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                                               "0123456789_-./=,:+%@") == std::string::npos;
+    const bool plain = !word.empty() && word.find_first_not_of(
+                                            "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                            "0123456789_-./=,:+%@") == std::string::npos;
     std::string quoted = "'";
     for (char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
     quoted += "'";
@@ -92,7 +94,8 @@ struct Inputs {
   Json data, plugins;
 };
 
-Inputs describe_inputs(const config::RunPlan& plan, const plugin::Catalog& catalog, const data::Source& source) {
+Inputs describe_inputs(const config::RunPlan& plan, const plugin::Catalog& catalog,
+                       const data::Source& source) {
   std::set<std::string> files;
   for (const auto& pipeline : plan.pipelines) {
     for (const auto& stage : pipeline.stages) files.insert(catalog.find(stage.masker)->file);
@@ -128,21 +131,28 @@ class ResultFolder {
     // A folder holds one run: lines of an earlier one must not precede ours.
     std::error_code ignored;
     fs::remove(path_ + "/rows.jsonl", ignored);
-    io::write_file_atomically(path_ + "/resolved.json", resolved.dump(2) + "\n");
-    io::write_file_atomically(path_ + "/provenance.json", provenance.dump(2) + "\n");
+    write("resolved.json", resolved, 2);
+    write("provenance.json", provenance, 2);
     rows_ = std::make_unique<io::JsonlWriter>(path_ + "/rows.jsonl");
   }
   void append(const std::vector<measure::HeadRecord>& records) {
     for (const auto& record : records) rows_->append(measure::head_json(record));
   }
   void finish(const measure::RunRecord& run) {
-    io::write_file_atomically(path_ + "/result.json", measure::result_json(run).dump(2) + "\n");
-    io::write_file_atomically(path_ + "/time.json", measure::time_json(run.time).dump(2) + "\n");
+    write("result.json", measure::result_json(run), 2);
+    write("pictures.json", measure::pictures_json(run), -1);
+    write("time.json", measure::time_json(run.time), 2);
     io::write_file_atomically(path_ + "/report.md", report::markdown(run));
     io::write_file_atomically(path_ + "/report.html", report::html(run));
   }
 
  private:
+  /// Names and paths may hold any bytes: what is not UTF-8 is replaced.
+  void write(const char* name, const Json& json, int indent) const {
+    io::write_file_atomically(path_ + "/" + name,
+                              json.dump(indent, ' ', false, Json::error_handler_t::replace) + "\n");
+  }
+
   std::string path_;
   std::unique_ptr<io::JsonlWriter> rows_;
 };
@@ -157,7 +167,7 @@ int terminal_width() {
 
 void print_result(const measure::RunRecord& run, const std::string& format) {
   if (format == "json") {
-    std::cout << measure::result_json(run).dump(2) << "\n";
+    std::cout << measure::result_json(run).dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
   } else if (format == "csv") {
     std::cout << report::csv(run);
   } else {
@@ -195,9 +205,10 @@ int run(const po::variables_map& values) {
   const Inputs inputs = describe_inputs(plan, catalog, *source);
   const std::string id = run_id(resolved, inputs);
   const std::string title = plan.title.empty() ? fs::path(document.path()).stem().string() : plan.title;
-  const std::string folder = values.count("out") != 0
-                                 ? values["out"].as<std::string>()
-                                 : "attnlab-runs/" + fs::path(document.path()).stem().string() + "-" + id.substr(0, 8);
+  const std::string folder =
+      values.count("out") != 0
+          ? values["out"].as<std::string>()
+          : "attnlab-runs/" + fs::path(document.path()).stem().string() + "-" + id.substr(0, 8);
   std::vector<std::string> warnings;
   for (const auto& pipeline : pipelines) pipeline.collect_warnings(warnings);
   for (const auto& warning : warnings) std::cerr << "warning: " << warning << "\n";
@@ -249,17 +260,19 @@ int run(const po::variables_map& values) {
 }  // namespace
 
 Command run_command() {
-  return {.name = "run",
-          .arguments = "CONFIG",
-          .summary = "Run all pipelines of a config on the same input and compare them with dense attention.",
-          .details =
-              "The result folder gets resolved.json, result.json, rows.jsonl, time.json, provenance.json, report.md\n"
-              "and report.html. With --dump also <pipeline>/mask.npy and weights.npy [B, Hq, queries, Sk] and\n"
-              "output.npy [B, Hq, queries, Dv], with a prefix layerNN_ when the run has several layers.",
-          .options = options,
-          .run = run,
-          .min_arguments = 1,
-          .max_arguments = 1};
+  return {
+      .name = "run",
+      .arguments = "CONFIG",
+      .summary = "Run all pipelines of a config on the same input and compare them with dense attention.",
+      .details =
+          "The result folder gets resolved.json, result.json, rows.jsonl, time.json, provenance.json, "
+          "report.md\n"
+          "and report.html. With --dump also <pipeline>/mask.npy and weights.npy [B, Hq, queries, Sk] and\n"
+          "output.npy [B, Hq, queries, Dv], with a prefix layerNN_ when the run has several layers.",
+      .options = options,
+      .run = run,
+      .min_arguments = 1,
+      .max_arguments = 1};
 }
 
 }  // namespace attnlab::cli

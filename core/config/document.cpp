@@ -18,8 +18,8 @@ using io::Json;
 constexpr size_t size_limit = size_t{64} << 20;
 constexpr int depth_limit = 64;
 
-/// Strict parsing: comments are allowed, duplicate keys are not (nlohmann would silently keep the last), and the
-/// nesting is bounded because a deep document would overflow the stack later.
+/// Strict parsing: comments are allowed, duplicate keys are not (nlohmann would silently keep the last), and
+/// the nesting is bounded because a deep document would overflow the stack later.
 Json parse(const std::string& text, const std::string& file) {
   std::vector<std::set<std::string>> keys;
   std::string duplicate;
@@ -27,12 +27,17 @@ Json parse(const std::string& text, const std::string& file) {
   auto watch = [&](int depth, Json::parse_event_t event, Json& parsed) {
     if (depth > depth_limit) too_deep = true;
     switch (event) {
-      case Json::parse_event_t::object_start: keys.emplace_back(); break;
-      case Json::parse_event_t::object_end: keys.pop_back(); break;
+      case Json::parse_event_t::object_start:
+        keys.emplace_back();
+        break;
+      case Json::parse_event_t::object_end:
+        keys.pop_back();
+        break;
       case Json::parse_event_t::key:
         if (!keys.back().insert(parsed.get<std::string>()).second) duplicate = parsed.get<std::string>();
         break;
-      default: break;
+      default:
+        break;
     }
     return !too_deep;
   };
@@ -46,10 +51,12 @@ Json parse(const std::string& text, const std::string& file) {
     throw UserError("not valid JSON: " + (start == std::string::npos ? message : message.substr(start)),
                     {.file = file});
   }
-  if (!duplicate.empty()) throw UserError("the key \"" + duplicate + "\" appears twice in one object", {.file = file});
+  if (!duplicate.empty())
+    throw UserError("the key \"" + duplicate + "\" appears twice in one object", {.file = file});
   if (too_deep) throw UserError(fmt::format("nested more than {} levels deep", depth_limit), {.file = file});
   if (!json.is_object()) {
-    throw UserError("a config is a JSON object", {.file = file, .found = json.type_name(), .allowed = "{ ... }"});
+    throw UserError("a config is a JSON object",
+                    {.file = file, .found = json.type_name(), .allowed = "{ ... }"});
   }
   return json;
 }
@@ -109,9 +116,10 @@ Document Document::load(const std::string& path) {
       std::vector<Json> bases = value.is_array() ? value.get<std::vector<Json>>() : std::vector<Json>{value};
       for (const auto& base : bases) {
         if (!base.is_string()) {
-          throw UserError("\"extends\" has the wrong type",
-                          {.file = file, .pointer = "/extends", .found = base.dump(),
-                           .allowed = "a path or a list of paths"});
+          throw UserError("\"extends\" has the wrong type", {.file = file,
+                                                             .pointer = "/extends",
+                                                             .found = base.dump(),
+                                                             .allowed = "a path or a list of paths"});
         }
         self(self, (fs::path(origin.folder) / base.get<std::string>()).lexically_normal().string());
       }
@@ -149,7 +157,8 @@ void Document::forget_origins(const std::string& pointer) {
 void Document::set(const std::string& assignment) {
   size_t equals = assignment.find('=');
   if (equals == std::string::npos || assignment.empty() || assignment[0] != '/') {
-    throw UserError("--set needs /pointer=value", {.found = assignment, .allowed = "--set /attention/causal=false"});
+    throw UserError("--set needs /pointer=value",
+                    {.found = assignment, .allowed = "--set /attention/causal=false"});
   }
   std::string text = assignment.substr(equals + 1);
   Json value = Json::parse(text, nullptr, false);

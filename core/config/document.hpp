@@ -16,12 +16,12 @@ struct Origin {
   std::string folder;  ///< paths in the value are relative to it
 };
 
-/// Objects of a base document (`"extends": "base.json"` or a list, relative to the file) are merged deeply; arrays and
-/// scalars are replaced. Not thread-safe while it is being changed.
+/// Objects of a base document (`"extends": "base.json"` or a list, relative to the file) are merged deeply;
+/// arrays and scalars are replaced. Not thread-safe while it is being changed.
 class Document {
  public:
-  /// Reads a file and the files it extends. Throws UserError for syntax errors (with line and column), duplicate keys
-  /// and circular extends.
+  /// Reads a file and the files it extends. Throws UserError for syntax errors (with line and column),
+  /// duplicate keys and circular extends.
   static Document load(const std::string& path);
   /// An empty document, to be filled by `set`.
   Document() = default;

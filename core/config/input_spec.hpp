@@ -7,7 +7,8 @@
 
 namespace attnlab::config {
 
-/// A generated workload. Extents as in architecture section 3; all values are already checked against their bounds.
+/// A generated workload. Extents as in architecture section 3; all values are already checked against their
+/// bounds.
 struct WorkloadSpec {
   std::string kind;  ///< "gaussian" | "power_law" | "needle"
   int64_t layers = 1;
@@ -19,9 +20,11 @@ struct WorkloadSpec {
   int64_t head_dim = 64;
   int64_t value_dim = 64;
   uint64_t seed = 0;
-  double alpha = 1;             ///< power_law: the i-th heaviest key has softmax mass proportional to i^-alpha
-  double needle_mass = 0.5;     ///< needle: share of the softmax mass that all needles together hold at the last query
-  std::vector<double> depths;   ///< needle: position of each needle as a fraction of the sequence, 0 = first key
+  double alpha = 1;  ///< power_law: the i-th heaviest key has softmax mass proportional to i^-alpha
+  double needle_mass =
+      0.5;  ///< needle: share of the softmax mass that all needles together hold at the last query
+  std::vector<double>
+      depths;  ///< needle: position of each needle as a fraction of the sequence, 0 = first key
 };
 
 /// Where q, k and v come from.

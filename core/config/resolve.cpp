@@ -82,7 +82,8 @@ std::string wanted_selector(const Document& document, const std::string& pointer
   if (!stage.contains("select")) return method.selector;
   for (const auto& parameter : selector_parameters("", method.selector)) {
     if (parameter.key != "select") continue;
-    return plugin::parse_value(parameter, stage["select"], document.where(pointer + "/select")).as<std::string>();
+    return plugin::parse_value(parameter, stage["select"], document.where(pointer + "/select"))
+        .as<std::string>();
   }
   return method.selector;
 }
@@ -114,7 +115,8 @@ StagePlan resolve_stage(const Document& document, const std::string& pointer, co
   for (const auto& parameter : method.parameters) plan.values.push_back(values.at(parameter.key));
   plan.name = values.at("name").is_set() ? values.at("name").as<std::string>() : plan.masker;
   check_name(plan.name, "stage", document.where(pointer + "/name"));
-  if (const auto* seed = std::get_if<int64_t>(&values.at("seed").data)) plan.seed = static_cast<uint64_t>(*seed);
+  if (const auto* seed = std::get_if<int64_t>(&values.at("seed").data))
+    plan.seed = static_cast<uint64_t>(*seed);
   if (scorer) plan.selector = to_selector(values);
   return plan;
 }
@@ -145,7 +147,8 @@ PipelinePlan resolve_pipeline(const Document& document, const std::string& name,
       if (!sampler.empty()) {
         Mistake mistake = document.where(at);
         mistake.found = sampler + " and " + stage.name;
-        mistake.allowed = "one stage that samples: the inclusion probability of a union is not known otherwise";
+        mistake.allowed =
+            "one stage that samples: the inclusion probability of a union is not known otherwise";
         throw UserError("two stages of a pipeline sample", mistake);
       }
       sampler = stage.name;
@@ -167,7 +170,8 @@ InputSpec resolve_input(const Document& document, const Json& input) {
     Mistake mistake = document.where("/input");
     mistake.found = input.is_null() ? "nothing" : input.dump().substr(0, 80);
     mistake.allowed =
-        "{\"trace\": \"folder\"} | {\"npz\": \"file\"} | {\"safetensors\": \"file\"} | {\"workload\": \"needle\", ...}";
+        "{\"trace\": \"folder\"} | {\"npz\": \"file\"} | {\"safetensors\": \"file\"} | {\"workload\": "
+        "\"needle\", ...}";
     if (input.is_object() && present.empty() && !input.empty()) {
       mistake.suggestion = base::did_you_mean(input.begin().key(), kinds);
     }
@@ -193,8 +197,10 @@ InputSpec resolve_input(const Document& document, const Json& input) {
   spec.workload = to_workload(value, values);
   if (spec.workload.query_heads % spec.workload.kv_heads != 0) {
     Mistake mistake = document.where("/input/query_heads");
-    mistake.found = fmt::format("query_heads {}, kv_heads {}", spec.workload.query_heads, spec.workload.kv_heads);
-    mistake.allowed = "query_heads divisible by kv_heads: query head h reads KV head h / (query_heads / kv_heads)";
+    mistake.found =
+        fmt::format("query_heads {}, kv_heads {}", spec.workload.query_heads, spec.workload.kv_heads);
+    mistake.allowed =
+        "query_heads divisible by kv_heads: query head h reads KV head h / (query_heads / kv_heads)";
     throw UserError("the heads do not form groups", mistake);
   }
   if (spec.workload.queries > spec.workload.keys) {
@@ -228,7 +234,8 @@ std::vector<std::string> plugin_folders(const Document& document) {
   std::vector<std::string> folders;
   auto found = document.root().find("plugin_path");
   if (found == document.root().end()) return folders;
-  const std::vector<Json> list = found->is_array() ? found->get<std::vector<Json>>() : std::vector<Json>{*found};
+  const std::vector<Json> list =
+      found->is_array() ? found->get<std::vector<Json>>() : std::vector<Json>{*found};
   for (const auto& folder : list) {
     if (!folder.is_string()) {
       Mistake mistake = document.where("/plugin_path");
@@ -246,7 +253,8 @@ RunPlan resolve(const Document& document, const plugin::Catalog& catalog) {
   static const Json empty = Json::object();
   const Json& root = document.root();
   RunPlan plan;
-  Values run = read_object(document, "", root, run_parameters(), {"pipelines", "attention", "input", "plugin_path"});
+  Values run =
+      read_object(document, "", root, run_parameters(), {"pipelines", "attention", "input", "plugin_path"});
   if (run.at("title").is_set()) plan.title = run.at("title").as<std::string>();
   const auto& mode = run.at("mode").as<std::string>();
   plan.mode = mode == "prefill" ? Mode::prefill : mode == "decode" ? Mode::decode : Mode::question;
@@ -271,8 +279,9 @@ RunPlan resolve(const Document& document, const plugin::Catalog& catalog) {
   if (attention.at("causal").is_set()) plan.attention.causal = attention.at("causal").as<bool>();
   if (attention.at("scale").is_set()) plan.attention.scale = attention.at("scale").as<double>();
   const auto& policy = attention.at("on_empty_row").as<std::string>();
-  plan.attention.on_empty_row =
-      policy == "error" ? EmptyRow::error : policy == "zeros" ? EmptyRow::zeros : EmptyRow::dense;
+  plan.attention.on_empty_row = policy == "error"   ? EmptyRow::error
+                                : policy == "zeros" ? EmptyRow::zeros
+                                                    : EmptyRow::dense;
   if (plan.mode == Mode::decode && plan.attention.causal == false) {
     Mistake mistake = document.where("/attention/causal");
     mistake.found = "false";

@@ -28,9 +28,9 @@ struct SelectorPlan {
 
 /// One stage of a pipeline.
 struct StagePlan {
-  std::string masker;  ///< method id
-  std::string name;    ///< unique in its pipeline
-  std::vector<plugin::Value> values;  ///< in the order of the method's parameter table
+  std::string masker;                    ///< method id
+  std::string name;                      ///< unique in its pipeline
+  std::vector<plugin::Value> values;     ///< in the order of the method's parameter table
   std::optional<SelectorPlan> selector;  ///< scorers only
   uint64_t seed = 0;                     ///< mixed with the run's seed
   std::string pointer;                   ///< where the config defines it
@@ -67,8 +67,8 @@ struct RunPlan {
 /// Folders of "plugin_path", absolute. Separate from `resolve` because the catalog must exist first.
 std::vector<std::string> plugin_folders(const Document& document);
 
-/// Validates the whole document against the catalog and fills in the defaults. Throws UserError for the first mistake;
-/// an unknown masker is Exit::plugin_missing.
+/// Validates the whole document against the catalog and fills in the defaults. Throws UserError for the first
+/// mistake; an unknown masker is Exit::plugin_missing.
 RunPlan resolve(const Document& document, const plugin::Catalog& catalog);
 
 /// The resolved config: a valid config with every default written out.

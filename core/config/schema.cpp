@@ -60,7 +60,9 @@ Parameter integers(std::string key, std::string doc) {
   return p;
 }
 
-Value whole(int64_t value) { return {value}; }
+Value whole(int64_t value) {
+  return {value};
+}
 
 constexpr double max_extent = 1 << 30;
 
@@ -108,7 +110,8 @@ Values read_object(const Document& document, const std::string& pointer, const J
 const std::vector<Parameter>& run_parameters() {
   static const std::vector<Parameter> table = {
       [] {
-        Parameter p = of_type(ParameterType::string, "title", "Shown in reports; default: the config's file name.");
+        Parameter p =
+            of_type(ParameterType::string, "title", "Shown in reports; default: the config's file name.");
         return p;
       }(),
       choice("mode", {"prefill", "decode", "question"},
@@ -124,7 +127,8 @@ const std::vector<Parameter>& run_parameters() {
 
 const std::vector<Parameter>& attention_parameters() {
   static const std::vector<Parameter> table = {
-      of_type(ParameterType::boolean, "causal", "Later keys are invisible; default: what the input states, else true."),
+      of_type(ParameterType::boolean, "causal",
+              "Later keys are invisible; default: what the input states, else true."),
       [] {
         Parameter p = real("scale", "Factor of q.k; default: what the input states, else 1/sqrt(head_dim).");
         p.minimum = 0;
@@ -150,14 +154,16 @@ std::vector<Parameter> workload_parameters(const std::string& kind) {
       integer("batch", 1, 65536, "Sequences.", whole(d.batch)),
       integer("query_heads", 1, 65536, "Query heads; a multiple of kv_heads.", whole(d.query_heads)),
       integer("kv_heads", 1, 65536, "KV heads.", whole(d.kv_heads)),
-      integer("queries", 1, max_extent, "Queries (Sq): the last positions of the sequence.", whole(d.queries)),
+      integer("queries", 1, max_extent, "Queries (Sq): the last positions of the sequence.",
+              whole(d.queries)),
       integer("keys", 1, max_extent, "Keys (Sk).", whole(d.keys)),
       integer("head_dim", 1, 65536, "Channels of queries and keys.", whole(d.head_dim)),
       integer("value_dim", 1, 65536, "Channels of values.", whole(d.value_dim)),
       integer("seed", 0, 9e18, "Seed of the generated tensors.", whole(static_cast<int64_t>(d.seed))),
   };
   if (kind == "power_law") {
-    Parameter alpha = real("alpha", "The i-th heaviest key has softmax mass proportional to i^-alpha.", {d.alpha});
+    Parameter alpha =
+        real("alpha", "The i-th heaviest key has softmax mass proportional to i^-alpha.", {d.alpha});
     alpha.minimum = 0;
     alpha.maximum = 10;
     table.push_back(alpha);
@@ -169,7 +175,8 @@ std::vector<Parameter> workload_parameters(const std::string& kind) {
     mass.maximum = 1;
     mass.minimum_open = mass.maximum_open = true;
     table.push_back(mass);
-    Parameter depths = of_type(ParameterType::list, "depths", "Position of each needle, 0 = first key, 1 = last.");
+    Parameter depths =
+        of_type(ParameterType::list, "depths", "Position of each needle, 0 = first key, 1 = last.");
     depths.item_type = ParameterType::real;
     depths.minimum = 0;
     depths.maximum = 1;
@@ -195,8 +202,8 @@ const std::vector<std::string>& selector_names() {
 std::vector<Parameter> selector_parameters(const std::string& selector, const std::string& default_selector) {
   std::vector<Parameter> table = {
       choice("select", selector_names(), "How keys are selected from the scores.", {default_selector}),
-      choice("share", {"query_head", "kv_group"}, "Who shares one list: nobody, or the query heads of a KV head.",
-             {std::string("query_head")}),
+      choice("share", {"query_head", "kv_group"},
+             "Who shares one list: nobody, or the query heads of a KV head.", {std::string("query_head")}),
       choice("reduce", {"max", "mean"}, "How scores of a group become one score (share = kv_group).",
              {std::string("max")}),
   };
@@ -240,7 +247,8 @@ WorkloadSpec to_workload(const std::string& kind, const Values& values) {
   if (kind == "power_law") spec.alpha = values.at("alpha").as<double>();
   if (kind == "needle") {
     spec.needle_mass = values.at("needle_mass").as<double>();
-    for (const auto& depth : values.at("depths").as<std::vector<Value>>()) spec.depths.push_back(depth.as<double>());
+    for (const auto& depth : values.at("depths").as<std::vector<Value>>())
+      spec.depths.push_back(depth.as<double>());
   }
   return spec;
 }

@@ -13,10 +13,11 @@ namespace attnlab::config {
 
 using Values = std::map<std::string, plugin::Value>;
 
-/// Members of an object read by a parameter table, defaults filled in. `extra_keys` may be present and are left alone;
-/// any other key is an error with the nearest key.
+/// Members of an object read by a parameter table, defaults filled in. `extra_keys` may be present and are
+/// left alone; any other key is an error with the nearest key.
 Values read_object(const Document& document, const std::string& pointer, const io::Json& object,
-                   const std::vector<plugin::Parameter>& parameters, const std::vector<std::string>& extra_keys = {});
+                   const std::vector<plugin::Parameter>& parameters,
+                   const std::vector<std::string>& extra_keys = {});
 
 /// Top-level scalars: title, mode, queries, layers, heads, seed.
 const std::vector<plugin::Parameter>& run_parameters();
@@ -28,7 +29,8 @@ const std::vector<std::string>& workload_kinds();
 /// Keys that any stage may have beside its method's parameters.
 const std::vector<plugin::Parameter>& stage_parameters();
 /// Keys of a scorer's stage: select, share, reduce and the parameters of this selector.
-std::vector<plugin::Parameter> selector_parameters(const std::string& selector, const std::string& default_selector);
+std::vector<plugin::Parameter> selector_parameters(const std::string& selector,
+                                                   const std::string& default_selector);
 const std::vector<std::string>& selector_names();
 
 WorkloadSpec to_workload(const std::string& kind, const Values& values);

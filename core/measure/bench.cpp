@@ -19,7 +19,8 @@ double mean_density(const Subject& subject, int64_t begin, int64_t count) {
   subject.engine->attend(*subject.session, begin, count, {}, [&](const attention::TileOutcome& outcome) {
     for (int64_t row = 0; row < outcome.tile->rows(); ++row) {
       visible += outcome.tile->visible_count(row);
-      active += outcome.selection == nullptr ? outcome.tile->visible_count(row) : outcome.selection->list(row).size();
+      active += outcome.selection == nullptr ? outcome.tile->visible_count(row)
+                                             : outcome.selection->list(row).size();
     }
   });
   return visible == 0 ? 0 : static_cast<double>(active) / static_cast<double>(visible);
@@ -54,8 +55,10 @@ std::vector<BenchRecord> bench(const config::RunPlan& plan, const config::Docume
   for (int round = 0; round < repeats; ++round) {
     for (size_t p = 0; p < subjects.size(); ++p) {
       const auto start = std::chrono::steady_clock::now();
-      subjects[p].engine->attend(*subjects[p].session, begin, count, {}, [](const attention::TileOutcome&) {});
-      records[p].seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+      subjects[p].engine->attend(*subjects[p].session, begin, count, {},
+                                 [](const attention::TileOutcome&) {});
+      records[p].seconds.push_back(
+          std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
     }
   }
   for (auto& record : records) {

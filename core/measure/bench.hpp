@@ -15,8 +15,9 @@ struct BenchRecord {
   double density = 0;  ///< mean over rows, measured once outside the timed runs
 };
 
-/// Attends the last `queries` queries of the plan's first layer with each pipeline, alternating between the pipelines
-/// in each of `repeats` rounds after one untimed round. Key-side state is appended before, outside the clock.
+/// Attends the last `queries` queries of the plan's first layer with each pipeline, alternating between the
+/// pipelines in each of `repeats` rounds after one untimed round. Key-side state is appended before, outside
+/// the clock.
 std::vector<BenchRecord> bench(const config::RunPlan& plan, const config::Document& document,
                                const plugin::Catalog& catalog, const data::Source& source,
                                const attention::Execution& execution, int repeats);

@@ -31,8 +31,9 @@ uint64_t dump_bytes(const DumpChoice& choice, const data::Geometry& geometry, in
   const auto rows = static_cast<uint64_t>(geometry.batch) * static_cast<uint64_t>(geometry.query_heads) *
                     static_cast<uint64_t>(queries);
   const auto planes = static_cast<uint64_t>(choice.mask) + static_cast<uint64_t>(choice.weights);
-  return rows * (planes * static_cast<uint64_t>(geometry.keys) +
-                 static_cast<uint64_t>(choice.output) * static_cast<uint64_t>(geometry.value_dim)) *
+  return rows *
+         (planes * static_cast<uint64_t>(geometry.keys) +
+          static_cast<uint64_t>(choice.output) * static_cast<uint64_t>(geometry.value_dim)) *
          sizeof(float);
 }
 
@@ -40,8 +41,9 @@ Dump::Dump(const DumpChoice& choice, const std::string& folder, const std::strin
            const data::Geometry& geometry, int64_t queries)
     : geometry_(geometry), queries_(queries) {
   auto create = [&](const char* name, int64_t columns) {
-    return std::make_unique<io::NpyWriter>(folder + "/" + prefix + name + ".npy",
-                                           tensor::Shape{geometry.batch, geometry.query_heads, queries, columns});
+    return std::make_unique<io::NpyWriter>(
+        folder + "/" + prefix + name + ".npy",
+        tensor::Shape{geometry.batch, geometry.query_heads, queries, columns});
   };
   if (choice.mask) mask_ = create("mask", geometry.keys);
   if (choice.output) output_ = create("output", geometry.value_dim);

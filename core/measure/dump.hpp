@@ -21,12 +21,13 @@ struct DumpChoice {
 /// Bytes that a dump of one pipeline and layer takes.
 uint64_t dump_bytes(const DumpChoice& choice, const data::Geometry& geometry, int64_t queries);
 
-/// The files of one pipeline and layer: float32 mask and weights [B, Hq, queries, Sk], output [B, Hq, queries, Dv].
+/// The files of one pipeline and layer: float32 mask and weights [B, Hq, queries, Sk], output [B, Hq,
+/// queries, Dv].
 class Dump {
  public:
   /// Files `<folder>/<prefix>mask.npy` and so on; the folder exists.
-  Dump(const DumpChoice& choice, const std::string& folder, const std::string& prefix, const data::Geometry& geometry,
-       int64_t queries);
+  Dump(const DumpChoice& choice, const std::string& folder, const std::string& prefix,
+       const data::Geometry& geometry, int64_t queries);
   /// Row `row` of the outcome's tile as query number `query`. Different rows may be written concurrently.
   void put(const attention::TileOutcome& outcome, int64_t row, int64_t query);
   void commit();

@@ -58,10 +58,14 @@ struct PipelineTotals {
 /// One layer of a run: its tables, dumps and the visitor that fills them.
 class LayerRun {
  public:
-  LayerRun(const std::vector<Pipeline>& pipelines, const data::LayerProblem& problem, const data::Geometry& geometry,
-           const ExperimentOptions& options, int64_t query_begin, int64_t query_count, bool only_layer,
-           std::vector<PipelineTotals>& totals)
-      : problem_(problem), geometry_(geometry), options_(options), query_begin_(query_begin), totals_(totals) {
+  LayerRun(const std::vector<Pipeline>& pipelines, const data::LayerProblem& problem,
+           const data::Geometry& geometry, const ExperimentOptions& options, int64_t query_begin,
+           int64_t query_count, bool only_layer, std::vector<PipelineTotals>& totals)
+      : problem_(problem),
+        geometry_(geometry),
+        options_(options),
+        query_begin_(query_begin),
+        totals_(totals) {
     for (const auto& pipeline : pipelines) {
       tables_.emplace_back(geometry.batch, geometry.query_heads, query_count);
       if (!options.dump.any()) continue;
@@ -141,7 +145,8 @@ class Pacer {
     done_ += rows;
     if (options_.on_progress) options_.on_progress(done_, total_);
     if (options_.cancelled && options_.cancelled()) {
-      throw UserError("interrupted; the layers that were finished are in rows.jsonl", {}, base::Exit::interrupted);
+      throw UserError("interrupted; the layers that were finished are in rows.jsonl", {},
+                      base::Exit::interrupted);
     }
   }
 
@@ -154,7 +159,8 @@ class Pacer {
 constexpr int64_t chunk = 1024;
 
 void run_layer(const config::RunPlan& plan, attention::Session& session, attention::Engine& engine,
-               const std::vector<int64_t>& kv_heads, int64_t begin, int64_t count, LayerRun& layer, Pacer& pacer) {
+               const std::vector<int64_t>& kv_heads, int64_t begin, int64_t count, LayerRun& layer,
+               Pacer& pacer) {
   const data::Geometry& geometry = session.geometry();
   const attention::Visitor visit = [&](const TileOutcome& outcome) { layer.visit(outcome); };
   // Query i of Sq sits at position i + Sk - Sq.
@@ -217,8 +223,12 @@ std::vector<StageRecord> describe_stages(const config::PipelinePlan& plan, const
         case config::SelectorPlan::Kind::top_k:
           record.parameters["heavy_size"] = to_json(plugin::Value{selector->heavy_size});
           break;
-        case config::SelectorPlan::Kind::top_p: record.parameters["top_p"] = selector->top_p; break;
-        case config::SelectorPlan::Kind::threshold: record.parameters["threshold"] = selector->threshold; break;
+        case config::SelectorPlan::Kind::top_p:
+          record.parameters["top_p"] = selector->top_p;
+          break;
+        case config::SelectorPlan::Kind::threshold:
+          record.parameters["threshold"] = selector->threshold;
+          break;
       }
     }
     records.push_back(std::move(record));
@@ -232,7 +242,8 @@ attention::AttentionOptions attention_options(const config::RunPlan& plan, const
   attention::AttentionOptions options;
   const double head_dim = static_cast<double>(source.geometry().head_dim);
   options.causal = plan.attention.causal.value_or(source.causal().value_or(true));
-  options.scale = static_cast<float>(plan.attention.scale.value_or(source.scale().value_or(1 / std::sqrt(head_dim))));
+  options.scale =
+      static_cast<float>(plan.attention.scale.value_or(source.scale().value_or(1 / std::sqrt(head_dim))));
   options.on_empty_row = plan.attention.on_empty_row;
   options.seed = plan.seed;
   return options;
@@ -301,7 +312,8 @@ RunRecord run_experiment(const config::RunPlan& plan, const std::vector<Pipeline
   run.input = describe_input(plan, source, attention);
   std::vector<PipelineTotals> totals(pipelines.size());
   for (auto& total : totals) {
-    total.picture = std::make_unique<PictureCounter>(layers.front(), heads.front(), count, geometry.keys, picture_size);
+    total.picture =
+        std::make_unique<PictureCounter>(layers.front(), heads.front(), count, geometry.keys, picture_size);
   }
   attention::Engine engine(options.execution);
   Pacer pacer(options, count * static_cast<int64_t>(layers.size()));
@@ -343,8 +355,9 @@ RunRecord run_experiment(const config::RunPlan& plan, const std::vector<Pipeline
       time.stages.emplace_back(record.stages[s].name, clocks.stages[p][s]);
       const auto& method = pipelines[p].stages()[s].masker.descriptor();
       if (method.has(ATTNLAB_PROMPT_FITTED)) {
-        run.notes.push_back(fmt::format("{}: {} is fitted on the whole prompt, so prefill rows know later keys",
-                                        record.name, record.stages[s].name));
+        run.notes.push_back(
+            fmt::format("{}: {} is fitted on the whole prompt, so prefill rows know later keys", record.name,
+                        record.stages[s].name));
       }
     }
     if (record.quality.empty_rows > 0) {

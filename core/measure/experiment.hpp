@@ -16,7 +16,7 @@ struct ExperimentOptions {
   DumpChoice dump;
   std::string dump_folder;  ///< `<dump_folder>/<pipeline>/...`
   uint64_t max_dump_bytes = uint64_t{1} << 30;
-  bool reference = false;   ///< compare every row with the double-precision reference
+  bool reference = false;  ///< compare every row with the double-precision reference
   /// Called after each finished layer with that layer's records, so that a later failure loses nothing.
   std::function<void(const std::vector<HeadRecord>&)> on_layer;
   /// Rows done and rows in all; from the main thread.
@@ -32,7 +32,8 @@ attention::AttentionOptions attention_options(const config::RunPlan& plan, const
 void check_plan(const config::RunPlan& plan, const data::Source& source, const config::Document& document,
                 const ExperimentOptions& options);
 
-/// Runs all pipelines on the same inputs, layer by layer. Fills all of the record but run_id, title, command, version.
+/// Runs all pipelines on the same inputs, layer by layer. Fills all of the record but run_id, title, command,
+/// version.
 RunRecord run_experiment(const config::RunPlan& plan, const std::vector<attention::Pipeline>& pipelines,
                          const data::Source& source, const ExperimentOptions& options);
 

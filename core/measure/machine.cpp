@@ -32,8 +32,8 @@ io::Json describe_machine() {
   io::Json json;
   json["cpu"] = cpu_model();
   json["cores"] = std::thread::hardware_concurrency();
-  json["memory_bytes"] = static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
-                         static_cast<uint64_t>(::sysconf(_SC_PAGE_SIZE));
+  json["memory_bytes"] =
+      static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(::sysconf(_SC_PAGE_SIZE));
   json["system"] = fmt::format("{} {} {}", system.sysname, system.release, system.machine);
   return json;
 }

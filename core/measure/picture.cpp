@@ -14,7 +14,8 @@ PictureCounter::PictureCounter(int64_t layer, int64_t head, int64_t queries, int
       active_(static_cast<size_t>(rows_ * columns_)),
       visible_(static_cast<size_t>(rows_ * columns_)) {}
 
-void PictureCounter::count(std::vector<std::atomic<int64_t>>& cells, int64_t query, const kernels::Range& run) {
+void PictureCounter::count(std::vector<std::atomic<int64_t>>& cells, int64_t query,
+                           const kernels::Range& run) {
   const int64_t row = query * rows_ / queries_;
   int64_t key = run.begin;
   while (key < run.end) {
@@ -45,9 +46,9 @@ Picture PictureCounter::picture() const {
   Picture picture{layer_, head_, queries_, keys_, rows_, columns_, {}};
   for (size_t i = 0; i < active_.size(); ++i) {
     const int64_t visible = visible_[i];
-    picture.density.push_back(visible == 0 ? -1.0f
-                                           : static_cast<float>(static_cast<double>(active_[i]) /
-                                                                static_cast<double>(visible)));
+    picture.density.push_back(
+        visible == 0 ? -1.0f
+                     : static_cast<float>(static_cast<double>(active_[i]) / static_cast<double>(visible)));
   }
   return picture;
 }

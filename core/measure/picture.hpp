@@ -10,8 +10,8 @@
 
 namespace attnlab::measure {
 
-/// Counts active and visible keys of one (batch 0, head) in blocks of the [queries, keys] plane. Rows may arrive in any
-/// order and from any thread: the counts are integers.
+/// Counts active and visible keys of one (batch 0, head) in blocks of the [queries, keys] plane. Rows may
+/// arrive in any order and from any thread: the counts are integers.
 class PictureCounter {
  public:
   /// At most `size` blocks each way.

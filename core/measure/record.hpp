@@ -1,5 +1,5 @@
-// What a run measured: the only thing that reports are made of. Quality and clock figures are kept apart, so that
-// quality compares byte for byte between runs, thread counts and tile sizes.
+// What a run measured: the only thing that reports are made of. Quality and clock figures are kept apart, so
+// that quality compares byte for byte between runs, thread counts and tile sizes.
 #pragma once
 
 #include <cstdint>
@@ -18,12 +18,13 @@ struct Summary {
 
 /// Metrics of a set of rows, each against exact dense attention on the same row.
 struct Quality {
-  Summary density;            ///< active keys / visible keys
-  Summary mass_recall;        ///< share of the exact softmax mass on active keys
-  Summary output_error;       ///< |o - o_dense| / |o_dense|, Euclidean norm over the value channels
-  Summary denominator_error;  ///< |D / D_dense - 1|, D the softmax denominator estimate (weights 1/p included)
-  Summary entropy;            ///< of the row's own attention weights, in nats
-  int64_t empty_rows = 0;     ///< rows that see keys but attend to none
+  Summary density;       ///< active keys / visible keys
+  Summary mass_recall;   ///< share of the exact softmax mass on active keys
+  Summary output_error;  ///< |o - o_dense| / |o_dense|, Euclidean norm over the value channels
+  Summary
+      denominator_error;   ///< |D / D_dense - 1|, D the softmax denominator estimate (weights 1/p included)
+  Summary entropy;         ///< of the row's own attention weights, in nats
+  int64_t empty_rows = 0;  ///< rows that see keys but attend to none
 
   /// Visits (name, summary) of every distribution, in report order.
   template <class Visit>
@@ -44,12 +45,14 @@ struct HeadRecord {
   Quality quality;
 };
 
-/// A mask of one (batch, head) drawn small: exact averages over blocks of the [queries, keys] plane, never the plane.
+/// A mask of one (batch, head) drawn small: exact averages over blocks of the [queries, keys] plane, never
+/// the plane.
 struct Picture {
   int64_t layer = 0, head = 0;
   int64_t queries = 0, keys = 0;  ///< size of the plane
   int64_t rows = 0, columns = 0;  ///< size of the picture
-  std::vector<float> density;     ///< [rows * columns] active / visible keys of the block; -1 where none is visible
+  std::vector<float>
+      density;  ///< [rows * columns] active / visible keys of the block; -1 where none is visible
 };
 
 struct StageRecord {
@@ -63,8 +66,9 @@ struct PipelineRecord {
   std::vector<StageRecord> stages;  ///< none: dense attention
   Quality quality;
   Picture picture;
-  double reference_error = -1;  ///< largest relative deviation from the double-precision reference; -1: not asked for
-  uint64_t state_bytes = 0;     ///< key-side state at the end of the run, all layers together
+  double reference_error =
+      -1;  ///< largest relative deviation from the double-precision reference; -1: not asked for
+  uint64_t state_bytes = 0;  ///< key-side state at the end of the run, all layers together
 };
 
 /// What was attended to.
@@ -77,7 +81,7 @@ struct InputRecord {
   bool causal = true;
   double scale = 1;
   double expected_output_difference = -1;  ///< max |dense - the trace's own output|; -1: the input has none
-  double true_mass_difference = -1;        ///< max |softmax - the workload's exact ground truth|; -1: it has none
+  double true_mass_difference = -1;  ///< max |softmax - the workload's exact ground truth|; -1: it has none
 };
 
 /// Seconds, summed over threads (wall_seconds apart). Shared figures serve all pipelines of the run.
@@ -96,7 +100,7 @@ struct TimeRecord {
 
 /// A whole run.
 struct RunRecord {
-  std::string run_id;   ///< hash of the resolved config, the inputs and the plugins
+  std::string run_id;  ///< hash of the resolved config, the inputs and the plugins
   std::string title;
   std::string command;  ///< the command line, for reports
   std::string version;  ///< of attnlab
@@ -107,8 +111,10 @@ struct RunRecord {
   TimeRecord time;
 };
 
-/// `result.json`: all but the clock figures, the command and the per-head records.
+/// `result.json`: all but the clock figures, the command, the pictures and the per-head records.
 io::Json result_json(const RunRecord& run);
+/// `pictures.json`: the mask picture of each pipeline by name; thousands of numbers, so in a file of its own.
+io::Json pictures_json(const RunRecord& run);
 /// `time.json`.
 io::Json time_json(const TimeRecord& time);
 /// One line of `rows.jsonl`.

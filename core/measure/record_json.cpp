@@ -66,7 +66,6 @@ Json pipeline_json(const PipelineRecord& pipeline) {
   json["quality"] = quality_json(pipeline.quality);
   json["reference_error"] = optional_figure(pipeline.reference_error);
   json["state_bytes"] = pipeline.state_bytes;
-  json["picture"] = picture_json(pipeline.picture);
   return json;
 }
 
@@ -101,6 +100,12 @@ Json result_json(const RunRecord& run) {
   json["notes"] = run.notes;
   Json& pipelines = json["pipelines"] = Json::array();
   for (const PipelineRecord& pipeline : run.pipelines) pipelines.push_back(pipeline_json(pipeline));
+  return json;
+}
+
+Json pictures_json(const RunRecord& run) {
+  Json json = Json::object();
+  for (const PipelineRecord& pipeline : run.pipelines) json[pipeline.name] = picture_json(pipeline.picture);
   return json;
 }
 

@@ -48,7 +48,8 @@ double reference_deviation(const attention::TileOutcome& outcome, int64_t row) {
 
   double error = 0, size = 0;
   for (size_t i = 0; i < expected.size(); ++i) {
-    const double difference = double{outcome.out[row * tile.value_dim() + static_cast<int64_t>(i)]} - expected[i];
+    const double difference =
+        double{outcome.out[row * tile.value_dim() + static_cast<int64_t>(i)]} - expected[i];
     error += difference * difference;
     size += expected[i] * expected[i];
   }

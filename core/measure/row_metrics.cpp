@@ -11,9 +11,9 @@ namespace {
 
 /// Sums over the active keys of a row, all relative to the exact denominator D = exp(exact).
 struct WeightSums {
-  double recall = 0;   ///< sum of exact softmax weights
-  double weight = 0;   ///< sum of the row's weights, 1/p included, over D
-  double moment = 0;   ///< sum of weight * log weight
+  double recall = 0;  ///< sum of exact softmax weights
+  double weight = 0;  ///< sum of the row's weights, 1/p included, over D
+  double moment = 0;  ///< sum of weight * log weight
 
   void add(double logit, double log_weight) {
     const double exact_weight = std::exp(logit);
@@ -72,7 +72,8 @@ RowMetrics measure_row(const attention::TileOutcome& outcome, int64_t row) {
     active = list.size();
     for (const auto& run : list.runs) add_run(run);
     for (int32_t key : list.ids) sums.add(logits[key] - exact, 0);
-    for (size_t i = 0; i < list.sampled.size(); ++i) sums.add(logits[list.sampled[i]] - exact, list.log_weight[i]);
+    for (size_t i = 0; i < list.sampled.size(); ++i)
+      sums.add(logits[list.sampled[i]] - exact, list.log_weight[i]);
   }
   metrics.density = static_cast<float>(static_cast<double>(active) / static_cast<double>(visible));
   // All keys hold all mass, whatever the rounding of the exact denominator.
@@ -109,7 +110,8 @@ Summary summarise(std::vector<float> values) {
   return summary;
 }
 
-RowTable::RowTable(int64_t batch, int64_t heads, int64_t queries) : batch_(batch), heads_(heads), queries_(queries) {
+RowTable::RowTable(int64_t batch, int64_t heads, int64_t queries)
+    : batch_(batch), heads_(heads), queries_(queries) {
   rows_.resize(static_cast<size_t>(batch * heads * queries));
   empty_.resize(rows_.size());
   for (auto& row : rows_) row.density = std::numeric_limits<float>::quiet_NaN();
@@ -121,7 +123,8 @@ void RowTable::put(int64_t b, int64_t h, int64_t query, const RowMetrics& metric
   empty_[at] = empty ? 1 : 0;
 }
 
-void RowTable::append(const std::vector<int64_t>& heads, std::vector<RowMetrics>& rows, int64_t& empty_rows) const {
+void RowTable::append(const std::vector<int64_t>& heads, std::vector<RowMetrics>& rows,
+                      int64_t& empty_rows) const {
   for (int64_t b = 0; b < batch_; ++b) {
     for (int64_t h = 0; h < heads_; ++h) {
       if (!heads.empty() && !std::binary_search(heads.begin(), heads.end(), h)) continue;
@@ -142,7 +145,7 @@ Quality RowTable::quality(const std::vector<int64_t>& heads) const {
 }
 
 Quality quality_of(const std::vector<RowMetrics>& rows, int64_t empty_rows) {
-  auto column = [&](float RowMetrics::* member) {
+  auto column = [&](float RowMetrics::*member) {
     std::vector<float> values;
     values.reserve(rows.size());
     for (const auto& row : rows) values.push_back(row.*member);

@@ -1,4 +1,5 @@
-// All methods that a run can name: where they were found, which were shadowed, which files were refused and why.
+// All methods that a run can name: where they were found, which were shadowed, which files were refused and
+// why.
 #pragma once
 
 #include <map>
@@ -11,12 +12,14 @@ namespace attnlab::plugin {
 
 /// Where to look, strongest first.
 struct SearchPath {
-  std::vector<std::string> files;    ///< --plugin
-  std::vector<std::string> folders;  ///< --plugin-path, ATTNLAB_PLUGIN_PATH, the config's plugin_path, the default
+  std::vector<std::string> files;  ///< --plugin
+  std::vector<std::string>
+      folders;  ///< --plugin-path, ATTNLAB_PLUGIN_PATH, the config's plugin_path, the default
 };
 
-/// Folders in search order: `command_line`, $ATTNLAB_PLUGIN_PATH (colon-separated), `config`, then the folder beside
-/// the program (`<prefix>/lib/attnlab/plugins`, or `<build>/plugins` in a build tree). Never the current directory.
+/// Folders in search order: `command_line`, $ATTNLAB_PLUGIN_PATH (colon-separated), `config`, then the folder
+/// beside the program (`<prefix>/lib/attnlab/plugins`, or `<build>/plugins` in a build tree). Never the
+/// current directory.
 SearchPath search_path(const std::vector<std::string>& files, const std::vector<std::string>& command_line,
                        const std::vector<std::string>& config, const std::string& program);
 

@@ -26,7 +26,8 @@ struct Pipe {
   Pipe() {
     int ends[2];
     if (::pipe2(ends, O_CLOEXEC) != 0) {
-      throw base::UserError(std::string("cannot create a pipe: ") + std::strerror(errno), {}, base::Exit::failed);
+      throw base::UserError(std::string("cannot create a pipe: ") + std::strerror(errno), {},
+                            base::Exit::failed);
     }
     read_end = ends[0];
     write_end = ends[1];
@@ -66,8 +67,8 @@ ChildResult run_child(const std::vector<std::string>& command, std::chrono::mill
   int failure = ::posix_spawn(&pid, command[0].c_str(), &actions, nullptr, arguments.data(), environ);
   ::posix_spawn_file_actions_destroy(&actions);
   if (failure != 0) {
-    throw base::UserError(std::string("cannot start a process: ") + std::strerror(failure), {.file = command[0]},
-                          base::Exit::failed);
+    throw base::UserError(std::string("cannot start a process: ") + std::strerror(failure),
+                          {.file = command[0]}, base::Exit::failed);
   }
   out.close_write();
   err.close_write();
@@ -76,13 +77,15 @@ ChildResult run_child(const std::vector<std::string>& command, std::chrono::mill
   const auto deadline = std::chrono::steady_clock::now() + limit;
   bool out_open = true, err_open = true;
   while (out_open || err_open) {
-    auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     if (left.count() <= 0 || result.output.size() > output_limit) {
       result.timed_out = true;
       ::kill(pid, SIGKILL);
       break;
     }
-    pollfd waiting[2] = {{out_open ? out.read_end : -1, POLLIN, 0}, {err_open ? err.read_end : -1, POLLIN, 0}};
+    pollfd waiting[2] = {{out_open ? out.read_end : -1, POLLIN, 0},
+                         {err_open ? err.read_end : -1, POLLIN, 0}};
     if (::poll(waiting, 2, static_cast<int>(left.count())) < 0 && errno != EINTR) break;
     if (waiting[0].revents != 0) out_open = drain(out.read_end, result.output);
     if (waiting[1].revents != 0) err_open = drain(err.read_end, result.errors);

@@ -6,7 +6,9 @@
 namespace attnlab::plugin {
 namespace {
 
-std::string text_of(attnlab_text text) { return {text.data, static_cast<size_t>(text.size)}; }
+std::string text_of(attnlab_text text) {
+  return {text.data, static_cast<size_t>(text.size)};
+}
 
 bool is_id(const std::string& id) {
   return !id.empty() && id.size() <= 64 &&
@@ -17,17 +19,21 @@ bool is_id(const std::string& id) {
 
 std::string name_of(Facet facet) {
   switch (facet) {
-    case Facet::masker: return "masker";
-    case Facet::scorer: return "scorer";
-    case Facet::scheme: return "scheme";
+    case Facet::masker:
+      return "masker";
+    case Facet::scorer:
+      return "scorer";
+    case Facet::scheme:
+      return "scheme";
   }
   return "unknown";
 }
 
 std::string flag_names(uint64_t flags) {
   const std::pair<uint64_t, const char*> names[] = {
-      {ATTNLAB_REFINE, "refines"},       {ATTNLAB_SAMPLES, "samples"}, {ATTNLAB_RETAINS, "retains"},
-      {ATTNLAB_PROMPT_FITTED, "prompt_fitted"}, {ATTNLAB_ORACLE, "oracle"},   {ATTNLAB_NEEDS_FEEDBACK, "needs_feedback"}};
+      {ATTNLAB_REFINE, "refines"},  {ATTNLAB_SAMPLES, "samples"},
+      {ATTNLAB_RETAINS, "retains"}, {ATTNLAB_PROMPT_FITTED, "prompt_fitted"},
+      {ATTNLAB_ORACLE, "oracle"},   {ATTNLAB_NEEDS_FEEDBACK, "needs_feedback"}};
   std::vector<std::string> words;
   for (const auto& [bit, name] : names) {
     if ((flags & bit) != 0) words.emplace_back(name);
@@ -45,23 +51,28 @@ Descriptor from_abi(const attnlab_method& method) {
   d.facet = static_cast<Facet>(method.facet);
   d.flags = method.flags;
   if (!is_id(d.id)) {
-    throw std::runtime_error("a method's id must be 1 to 64 characters of a-z 0-9 _ . -, found \"" + d.id + "\"");
+    throw std::runtime_error("a method's id must be 1 to 64 characters of a-z 0-9 _ . -, found \"" + d.id +
+                             "\"");
   }
   if (d.summary.empty()) throw std::runtime_error(d.id + ": a method needs a summary");
-  for (uint64_t i = 0; i < method.parameter_count; ++i) d.parameters.push_back(from_abi(*method.parameters[i]));
+  for (uint64_t i = 0; i < method.parameter_count; ++i)
+    d.parameters.push_back(from_abi(*method.parameters[i]));
   const auto* table = method.masker;
   switch (d.facet) {
     case Facet::masker:
-      if (table == nullptr || table->select == nullptr) throw std::runtime_error(d.id + ": a masker needs `select`");
+      if (table == nullptr || table->select == nullptr)
+        throw std::runtime_error(d.id + ": a masker needs `select`");
       break;
     case Facet::scorer:
-      if (table == nullptr || table->score == nullptr) throw std::runtime_error(d.id + ": a scorer needs `score`");
+      if (table == nullptr || table->score == nullptr)
+        throw std::runtime_error(d.id + ": a scorer needs `score`");
       if (d.selector.empty()) throw std::runtime_error(d.id + ": a scorer needs a default selector");
       break;
     case Facet::scheme:
       if (method.scheme == nullptr) throw std::runtime_error(d.id + ": a scheme needs its table");
       break;
-    default: throw std::runtime_error(d.id + ": unknown facet");
+    default:
+      throw std::runtime_error(d.id + ": unknown facet");
   }
   if (table != nullptr && (table->columns == nullptr) != (table->encode == nullptr)) {
     throw std::runtime_error(d.id + ": `columns` and `encode` come together");

@@ -31,8 +31,9 @@ std::optional<attnlab_note> find_in_segment(std::span<const std::byte> notes) {
   while (auto header = read_at<Elf64_Nhdr>(notes, offset)) {
     uint64_t name_at = offset + sizeof(Elf64_Nhdr);
     uint64_t description_at = name_at + padded(header->n_namesz);
-    if (header->n_namesz == 8 && header->n_type == ATTNLAB_NOTE_TYPE && header->n_descsz == sizeof(attnlab_note) &&
-        name_at + 8 <= notes.size() && std::memcmp(notes.data() + name_at, "attnlab", 8) == 0) {
+    if (header->n_namesz == 8 && header->n_type == ATTNLAB_NOTE_TYPE &&
+        header->n_descsz == sizeof(attnlab_note) && name_at + 8 <= notes.size() &&
+        std::memcmp(notes.data() + name_at, "attnlab", 8) == 0) {
       return read_at<attnlab_note>(notes, description_at);
     }
     offset = description_at + padded(header->n_descsz);
@@ -83,8 +84,13 @@ std::optional<ElfNote> find_elf_note(std::span<const std::byte> file, std::strin
       reason = "its attnlab note has a wrong magic number";
       return std::nullopt;
     }
-    ElfNote result{note->abi_major, note->abi_minor, note->flags, note->cpu_features,
-                   bounded_text(note->sdk_version), bounded_text(note->compiler), {}};
+    ElfNote result{note->abi_major,
+                   note->abi_minor,
+                   note->flags,
+                   note->cpu_features,
+                   bounded_text(note->sdk_version),
+                   bounded_text(note->compiler),
+                   {}};
     std::istringstream ids(bounded_text(note->ids));
     for (std::string id; ids >> id;) result.ids.push_back(id);
     return result;
@@ -113,7 +119,8 @@ std::string refusal(const ElfNote& note) {
       {ATTNLAB_CPU_AVX512BF16, {__builtin_cpu_supports("avx512bf16") != 0, "AVX-512-BF16"}}};
   for (const auto& [bit, feature] : features) {
     if ((note.cpu_features & bit) != 0 && !feature.first) {
-      return fmt::format("compiled for {}, which this CPU lacks; rebuild it without -march=native", feature.second);
+      return fmt::format("compiled for {}, which this CPU lacks; rebuild it without -march=native",
+                         feature.second);
     }
   }
 #endif

@@ -18,11 +18,12 @@ struct ElfNote {
   std::vector<std::string> ids;
 };
 
-/// Finds the note in the bytes of an ELF64 shared object. Every offset is checked against the size: any bytes are safe
-/// input. Returns nothing and fills `reason` when there is none.
+/// Finds the note in the bytes of an ELF64 shared object. Every offset is checked against the size: any bytes
+/// are safe input. Returns nothing and fills `reason` when there is none.
 std::optional<ElfNote> find_elf_note(std::span<const std::byte> file, std::string& reason);
 
-/// Why a library with this note must not be loaded on this machine by this host, with the remedy; empty when it may.
+/// Why a library with this note must not be loaded on this machine by this host, with the remedy; empty when
+/// it may.
 std::string refusal(const ElfNote& note);
 
 }  // namespace attnlab::plugin

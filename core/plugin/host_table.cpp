@@ -14,17 +14,26 @@ namespace {
 
 std::atomic<bool> cancel_requested{false};
 
-std::string text_of(attnlab_text text) { return {text.data, static_cast<size_t>(text.size)}; }
+std::string text_of(attnlab_text text) {
+  return {text.data, static_cast<size_t>(text.size)};
+}
 
 int32_t dtype_code(tensor::DType dtype) {
   switch (dtype) {
-    case tensor::DType::f32: return ATTNLAB_F32;
-    case tensor::DType::f64: return ATTNLAB_F64;
-    case tensor::DType::i32: return ATTNLAB_I32;
-    case tensor::DType::i64: return ATTNLAB_I64;
-    case tensor::DType::u8: return ATTNLAB_U8;
-    case tensor::DType::u64: return ATTNLAB_U64;
-    default: return 0;
+    case tensor::DType::f32:
+      return ATTNLAB_F32;
+    case tensor::DType::f64:
+      return ATTNLAB_F64;
+    case tensor::DType::i32:
+      return ATTNLAB_I32;
+    case tensor::DType::i64:
+      return ATTNLAB_I64;
+    case tensor::DType::u8:
+      return ATTNLAB_U8;
+    case tensor::DType::u64:
+      return ATTNLAB_U64;
+    default:
+      return 0;
   }
 }
 
@@ -46,8 +55,8 @@ HostContext::HostContext(std::string owner) : owner_(std::move(owner)) {
   };
   table_.log = [](void* context, int32_t level, attnlab_text message) {
     const char* names[] = {"debug", "info", "warning"};
-    fmt::print(stderr, "{}: {}: {}\n", static_cast<HostContext*>(context)->owner_, names[std::clamp(level, 0, 2)],
-               text_of(message));
+    fmt::print(stderr, "{}: {}: {}\n", static_cast<HostContext*>(context)->owner_,
+               names[std::clamp(level, 0, 2)], text_of(message));
   };
   table_.metric = [](void* context, attnlab_text name, double value) {
     auto* self = static_cast<HostContext*>(context);
@@ -73,10 +82,15 @@ std::map<std::string, std::vector<double>> HostContext::metrics() const {
   return metrics_;
 }
 
-void HostContext::cancel_all() { cancel_requested = true; }
-bool HostContext::cancelled() { return cancel_requested; }
+void HostContext::cancel_all() {
+  cancel_requested = true;
+}
+bool HostContext::cancelled() {
+  return cancel_requested;
+}
 
-attnlab_status HostContext::open_artifact(const std::string& path, const std::string& name, attnlab_tensor& out) {
+attnlab_status HostContext::open_artifact(const std::string& path, const std::string& name,
+                                          attnlab_tensor& out) {
   std::lock_guard lock(mutex_);
   auto archive = archives_.find(path);
   if (archive == archives_.end()) archive = archives_.emplace(path, io::Archive::open(path)).first;

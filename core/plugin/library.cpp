@@ -18,8 +18,8 @@ namespace {
 using base::Exit;
 using base::UserError;
 
-/// Keeps the floating-point control register over code that may change it: a library linked with -ffast-math sets
-/// flush-to-zero for the whole process when it is opened (GCC bug 55522).
+/// Keeps the floating-point control register over code that may change it: a library linked with -ffast-math
+/// sets flush-to-zero for the whole process when it is opened (GCC bug 55522).
 class FpuModeGuard {
  public:
   /// True when the mode had been changed since construction.
@@ -48,9 +48,10 @@ const attnlab_library& library_of(const attnlab_plugin_entry& entry, const std::
   }
   if (entry.abi_major != ATTNLAB_ABI_MAJOR || entry.abi_minor != ATTNLAB_ABI_MINOR ||
       entry.struct_size != sizeof(attnlab_plugin_entry)) {
-    throw UserError(fmt::format("built with SDK {} for plugin ABI {}.{}, this host speaks {}.{}", entry.sdk_version,
-                                entry.abi_major, entry.abi_minor, ATTNLAB_ABI_MAJOR, ATTNLAB_ABI_MINOR),
-                    {.file = origin, .suggestion = "rebuild it against this host's SDK"}, Exit::plugin_missing);
+    throw UserError(
+        fmt::format("built with SDK {} for plugin ABI {}.{}, this host speaks {}.{}", entry.sdk_version,
+                    entry.abi_major, entry.abi_minor, ATTNLAB_ABI_MAJOR, ATTNLAB_ABI_MINOR),
+        {.file = origin, .suggestion = "rebuild it against this host's SDK"}, Exit::plugin_missing);
   }
   attnlab_error error{};
   error.struct_size = sizeof error;
@@ -73,14 +74,16 @@ const attnlab_library& load_library(const std::string& path, std::vector<std::st
   std::error_code failure;
   file.load(path, failure, dll::load_mode::rtld_now | dll::load_mode::rtld_local);
   if (fpu.restore()) {
-    warnings.push_back(path + " changed the floating-point mode while loading (linked with -ffast-math?); restored");
+    warnings.push_back(path +
+                       " changed the floating-point mode while loading (linked with -ffast-math?); restored");
   }
   if (failure) {
     throw UserError("cannot be loaded: " + failure.message(), {.file = path}, Exit::plugin_missing);
   }
   if (!file.has("attnlab_plugin")) {
     throw UserError("exports no symbol attnlab_plugin",
-                    {.file = path, .suggestion = "end its source with ATTNLAB_PLUGIN(...)"}, Exit::plugin_missing);
+                    {.file = path, .suggestion = "end its source with ATTNLAB_PLUGIN(...)"},
+                    Exit::plugin_missing);
   }
   const auto& library = library_of(file.get<const attnlab_plugin_entry>("attnlab_plugin"), path);
   return *loaded->emplace(path, std::make_pair(std::move(file), &library)).first->second.second;

@@ -23,14 +23,15 @@ const attnlab_method& find_method(const attnlab_library& library, const std::str
 
 }  // namespace
 
-Masker::Masker(const Catalog& catalog, const CatalogEntry& entry, const std::vector<Value>& values, std::string stage,
-               const base::Mistake& where)
+Masker::Masker(const Catalog& catalog, const CatalogEntry& entry, const std::vector<Value>& values,
+               std::string stage, const base::Mistake& where)
     : descriptor_(entry.descriptor),
       file_(entry.file),
       stage_(std::move(stage)),
       host_(std::make_unique<HostContext>(stage_)) {
   const attnlab_plugin_entry* linked = catalog.static_entry(entry.file);
-  const attnlab_library& library = linked != nullptr ? library_of(*linked, file_) : load_library(file_, warnings_);
+  const attnlab_library& library =
+      linked != nullptr ? library_of(*linked, file_) : load_library(file_, warnings_);
   table_ = find_method(library, descriptor_.id).masker;
   ATTNLAB_CHECK(table_ != nullptr, "the probe accepts only complete maskers");
 
@@ -50,14 +51,15 @@ Masker::Masker(const Catalog& catalog, const CatalogEntry& entry, const std::vec
 void Masker::check(attnlab_status status, const attnlab_error& error, const std::string& slot) const {
   if (status == ATTNLAB_OK) return;
   const char* message = error.message[0] != '\0' ? error.message : "no message";
-  throw base::UserError(fmt::format("plugin {} failed in {} (stage \"{}\"): {}", descriptor_.id, slot, stage_, message),
-                        {.file = file_}, base::Exit::plugin_broken);
+  throw base::UserError(
+      fmt::format("plugin {} failed in {} (stage \"{}\"): {}", descriptor_.id, slot, stage_, message),
+      {.file = file_}, base::Exit::plugin_broken);
 }
 
 std::string Masker::place(const attnlab_tile& tile) const {
   int64_t last = tile.row_count - 1;
-  return fmt::format("layer {}, batch {}, KV head {}, positions {} to {}", tile.layer, tile.batch, tile.kv_head,
-                     tile.position[0], tile.position[last]);
+  return fmt::format("layer {}, batch {}, KV head {}, positions {} to {}", tile.layer, tile.batch,
+                     tile.kv_head, tile.position[0], tile.position[last]);
 }
 
 std::vector<ColumnSpec> Masker::columns(const attnlab_geometry& geometry) const {
@@ -76,8 +78,8 @@ std::vector<ColumnSpec> Masker::columns(const attnlab_geometry& geometry) const 
       return ATTNLAB_CONTRACT;
     }
     static_cast<std::vector<ColumnSpec>*>(context)->push_back(
-        {std::string(spec->name.data, static_cast<size_t>(spec->name.size)), spec->per, spec->dtype, spec->width,
-         spec->page_size});
+        {std::string(spec->name.data, static_cast<size_t>(spec->name.size)), spec->per, spec->dtype,
+         spec->width, spec->page_size});
     return ATTNLAB_OK;
   };
   attnlab_error error = no_error();
@@ -102,7 +104,8 @@ void Masker::feedback(const attnlab_feedback& feedback, const attnlab_columns& c
   check(table_->feedback(self_.get(), &feedback, &columns, state, &error), error, "feedback");
 }
 
-void Masker::select(const attnlab_tile& tile, const attnlab_prior& prior, const attnlab_row_writer& out) const {
+void Masker::select(const attnlab_tile& tile, const attnlab_prior& prior,
+                    const attnlab_row_writer& out) const {
   attnlab_error error = no_error();
   attnlab_status status = table_->select(self_.get(), &tile, &prior, &out, &error);
   if (status != ATTNLAB_OK) check(status, error, "select (" + place(tile) + ")");
@@ -114,6 +117,8 @@ void Masker::score(const attnlab_tile& tile, attnlab_scores& scores) const {
   if (status != ATTNLAB_OK) check(status, error, "score (" + place(tile) + ")");
 }
 
-int64_t Masker::page_size() const { return table_->page_size == nullptr ? 1 : table_->page_size(self_.get()); }
+int64_t Masker::page_size() const {
+  return table_->page_size == nullptr ? 1 : table_->page_size(self_.get());
+}
 
 }  // namespace attnlab::plugin

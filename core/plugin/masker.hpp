@@ -20,13 +20,14 @@ struct ColumnSpec {
 };
 
 /// An instance of a method with its parameters. Movable. All const calls are safe from any thread.
-/// Calls throw UserError with Exit::plugin_broken that names file, method, stage, layer, KV head and positions.
+/// Calls throw UserError with Exit::plugin_broken that names file, method, stage, layer, KV head and
+/// positions.
 class Masker final {
  public:
   /// Loads the library if needed and constructs the instance. A parameter that the method itself refuses is a
   /// UserError (Exit::invalid) at `where.pointer` + its own pointer. [main thread]
-  Masker(const Catalog& catalog, const CatalogEntry& entry, const std::vector<Value>& values, std::string stage,
-         const base::Mistake& where);
+  Masker(const Catalog& catalog, const CatalogEntry& entry, const std::vector<Value>& values,
+         std::string stage, const base::Mistake& where);
 
   const Descriptor& descriptor() const { return descriptor_; }
   const std::string& stage() const { return stage_; }

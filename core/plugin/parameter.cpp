@@ -22,7 +22,8 @@ std::string bounds(const Parameter& p) {
   bool lower = std::isfinite(p.minimum), upper = std::isfinite(p.maximum);
   if (!lower && !upper) return "";
   if (lower && upper) {
-    return fmt::format(" in {}{}, {}{}", p.minimum_open ? "(" : "[", p.minimum, p.maximum, p.maximum_open ? ")" : "]");
+    return fmt::format(" in {}{}, {}{}", p.minimum_open ? "(" : "[", p.minimum, p.maximum,
+                       p.maximum_open ? ")" : "]");
   }
   if (lower) return fmt::format(" {} {}", p.minimum_open ? ">" : ">=", p.minimum);
   return fmt::format(" {} {}", p.maximum_open ? "<" : "<=", p.maximum);
@@ -55,7 +56,8 @@ Size parse_size(const Parameter& p, const Json& json, const Mistake& where) {
   auto wrong = [&](const std::string& why) { refuse(p, json, where, fmt::format("\"{}\" {}", p.key, why)); };
   Size size;
   if (json.is_number_integer()) {
-    if (json.is_number_unsigned() && json.get<uint64_t>() > INT32_MAX) wrong("is too large for a count of keys");
+    if (json.is_number_unsigned() && json.get<uint64_t>() > INT32_MAX)
+      wrong("is too large for a count of keys");
     size.count = json.get<int64_t>();
     if (size.count < 0 || (size.count == 0 && !zero_allowed)) wrong("must be positive");
     return size;
@@ -75,7 +77,8 @@ Size parse_size(const Parameter& p, const Json& json, const Mistake& where) {
   } else {
     wrong("is neither a count nor a fraction");
   }
-  if (std::isnan(size.fraction) || size.fraction > 1 || size.fraction < 0 || (size.fraction == 0 && !zero_allowed)) {
+  if (std::isnan(size.fraction) || size.fraction > 1 || size.fraction < 0 ||
+      (size.fraction == 0 && !zero_allowed)) {
     wrong(size.fraction > 1 ? "is a fraction above 1 (a count is written without a decimal point)"
                             : "is not a fraction in range");
   }
@@ -86,16 +89,26 @@ Size parse_size(const Parameter& p, const Json& json, const Mistake& where) {
 
 std::string name_of(ParameterType type) {
   switch (type) {
-    case ParameterType::boolean: return "boolean";
-    case ParameterType::integer: return "integer";
-    case ParameterType::real: return "number";
-    case ParameterType::string: return "string";
-    case ParameterType::enumeration: return "one of";
-    case ParameterType::path: return "path";
-    case ParameterType::list: return "list";
-    case ParameterType::pipeline: return "pipeline";
-    case ParameterType::count_or_fraction: return "count or fraction";
-    case ParameterType::offset: return "count or fraction, or 0";
+    case ParameterType::boolean:
+      return "boolean";
+    case ParameterType::integer:
+      return "integer";
+    case ParameterType::real:
+      return "number";
+    case ParameterType::string:
+      return "string";
+    case ParameterType::enumeration:
+      return "one of";
+    case ParameterType::path:
+      return "path";
+    case ParameterType::list:
+      return "list";
+    case ParameterType::pipeline:
+      return "pipeline";
+    case ParameterType::count_or_fraction:
+      return "count or fraction";
+    case ParameterType::offset:
+      return "count or fraction, or 0";
   }
   return "unknown";
 }
@@ -107,18 +120,23 @@ int64_t Size::of(int64_t visible) const {
 
 std::string Parameter::allowed() const {
   switch (type) {
-    case ParameterType::boolean: return "true | false";
-    case ParameterType::enumeration: return quoted(enum_names);
+    case ParameterType::boolean:
+      return "true | false";
+    case ParameterType::enumeration:
+      return quoted(enum_names);
     case ParameterType::count_or_fraction:
       return "a count of keys (integer > 0) or a fraction (number in (0, 1], or \"10%\")";
-    case ParameterType::offset: return "a count of keys (integer >= 0) or a fraction (number in [0, 1], or \"10%\")";
+    case ParameterType::offset:
+      return "a count of keys (integer >= 0) or a fraction (number in [0, 1], or \"10%\")";
     case ParameterType::list: {
       Parameter item = *this;
       item.type = item_type;
       return "a list, each: " + item.allowed();
     }
-    case ParameterType::pipeline: return "a list of stages";
-    default: return name_of(type) + bounds(*this) + (unit.empty() ? "" : " (" + unit + ")");
+    case ParameterType::pipeline:
+      return "a list of stages";
+    default:
+      return name_of(type) + bounds(*this) + (unit.empty() ? "" : " (" + unit + ")");
   }
 }
 
@@ -154,7 +172,8 @@ Value parse_value(const Parameter& p, const Json& json, const Mistake& where) {
       return {name};
     }
     case ParameterType::count_or_fraction:
-    case ParameterType::offset: return {parse_size(p, json, where)};
+    case ParameterType::offset:
+      return {parse_size(p, json, where)};
     case ParameterType::list: {
       if (!json.is_array()) wrong_type();
       Parameter item = p;
@@ -167,7 +186,8 @@ Value parse_value(const Parameter& p, const Json& json, const Mistake& where) {
       }
       return {items};
     }
-    case ParameterType::pipeline: break;
+    case ParameterType::pipeline:
+      break;
   }
   wrong_type();
   return {};

@@ -1,4 +1,5 @@
-// Typed parameters: one table feeds validation, `plugin info`, resolved configs and the values that a plugin gets.
+// Typed parameters: one table feeds validation, `plugin info`, resolved configs and the values that a plugin
+// gets.
 #pragma once
 
 #include <attnlab/abi.h>
@@ -41,7 +42,8 @@ struct Size {
   bool operator==(const Size&) const = default;
 };
 
-/// A parameter's value. Monostate: the user gave none and there is no default. Strings hold STRING, ENUM and PATH.
+/// A parameter's value. Monostate: the user gave none and there is no default. Strings hold STRING, ENUM and
+/// PATH.
 struct Value {
   std::variant<std::monostate, bool, int64_t, double, std::string, Size, std::vector<Value>> data;
 

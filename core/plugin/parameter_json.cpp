@@ -11,7 +11,9 @@ namespace {
 
 using io::Json;
 
-std::string text_of(attnlab_text text) { return {text.data, static_cast<size_t>(text.size)}; }
+std::string text_of(attnlab_text text) {
+  return {text.data, static_cast<size_t>(text.size)};
+}
 
 /// "10%" with the fewest digits that read back as the same fraction; empty when there are none.
 std::string percent(double fraction) {
@@ -26,17 +28,22 @@ Value value_from_abi(const attnlab_value& v, ParameterType type, ParameterType i
                      const std::vector<std::string>& enum_names) {
   if (v.is_set == 0) return {};
   switch (type) {
-    case ParameterType::boolean: return {v.integer != 0};
-    case ParameterType::integer: return {v.integer};
-    case ParameterType::real: return {v.real};
+    case ParameterType::boolean:
+      return {v.integer != 0};
+    case ParameterType::integer:
+      return {v.integer};
+    case ParameterType::real:
+      return {v.real};
     case ParameterType::enumeration: {
       auto index = static_cast<size_t>(v.integer);
       return index < enum_names.size() ? Value{enum_names[index]} : Value{};
     }
     case ParameterType::string:
-    case ParameterType::path: return {text_of(v.text)};
+    case ParameterType::path:
+      return {text_of(v.text)};
     case ParameterType::count_or_fraction:
-    case ParameterType::offset: return {Size{v.is_fraction != 0, v.integer, v.real}};
+    case ParameterType::offset:
+      return {Size{v.is_fraction != 0, v.integer, v.real}};
     case ParameterType::list: {
       std::vector<Value> items;
       for (uint64_t i = 0; i < v.item_count; ++i) {
@@ -44,7 +51,8 @@ Value value_from_abi(const attnlab_value& v, ParameterType type, ParameterType i
       }
       return {items};
     }
-    case ParameterType::pipeline: break;
+    case ParameterType::pipeline:
+      break;
   }
   return {};
 }
@@ -129,7 +137,8 @@ Parameter parameter_from_json(const Json& json) {
   Parameter p;
   p.key = json.at("key");
   p.type = static_cast<ParameterType>(json.at("type").get<int32_t>());
-  if (json.contains("item_type")) p.item_type = static_cast<ParameterType>(json.at("item_type").get<int32_t>());
+  if (json.contains("item_type"))
+    p.item_type = static_cast<ParameterType>(json.at("item_type").get<int32_t>());
   p.required = json.at("required");
   p.unit = json.at("unit");
   p.doc = json.at("doc");

@@ -73,8 +73,9 @@ Json run_probe(const std::string& path, const std::string& program) {
   }
   Json json = Json::parse(child.output, nullptr, false);
   if (child.exit_code != 0 || json.is_discarded() || !json.contains("methods")) {
-    std::string words = child.errors.empty() ? fmt::format("it ended the probe with exit code {}", child.exit_code)
-                                             : child.errors;
+    std::string words = child.errors.empty()
+                            ? fmt::format("it ended the probe with exit code {}", child.exit_code)
+                            : child.errors;
     while (!words.empty() && words.back() == '\n') words.pop_back();
     return {{"refused", words}};
   }

@@ -17,8 +17,8 @@ struct ProbedFile {
   std::vector<Descriptor> methods;
 };
 
-/// Reads the ELF note, then runs `program plugin-probe path` with a time limit and reads the descriptors that it
-/// prints. Never throws for what the file does: the reason is in `refused`. Results are cached in
+/// Reads the ELF note, then runs `program plugin-probe path` with a time limit and reads the descriptors that
+/// it prints. Never throws for what the file does: the reason is in `refused`. Results are cached in
 /// $XDG_CACHE_HOME/attnlab (or ~/.cache/attnlab) by path, size, modification time and program.
 ProbedFile probe(const std::string& path, const std::string& program);
 

@@ -7,6 +7,8 @@
 #include <limits>
 #include <map>
 #include <set>
+#include <tuple>
+#include <vector>
 
 #include "core/report/format.hpp"
 #include "core/report/svg.hpp"

@@ -40,7 +40,8 @@ Tensor Tensor::zeros(DType dtype, Shape shape) {
 }
 
 void Tensor::check_element_size(size_t bytes) const {
-  ATTNLAB_CHECK(bytes == size_of(dtype_), std::string("read as another type than ") + std::string(name_of(dtype_)));
+  ATTNLAB_CHECK(bytes == size_of(dtype_),
+                std::string("read as another type than ") + std::string(name_of(dtype_)));
 }
 
 namespace {
@@ -64,23 +65,43 @@ Tensor Tensor::to_f32() const {
     case DType::bf16:
       for (size_t i = 0; i < out.size(); ++i) out[i] = from_bf16(values<uint16_t>()[i]);
       break;
-    case DType::f32: break;
-    case DType::f64: convert<double>(*this, out); break;
-    case DType::i8: convert<int8_t>(*this, out); break;
-    case DType::i16: convert<int16_t>(*this, out); break;
-    case DType::i32: convert<int32_t>(*this, out); break;
-    case DType::i64: convert<int64_t>(*this, out); break;
+    case DType::f32:
+      break;
+    case DType::f64:
+      convert<double>(*this, out);
+      break;
+    case DType::i8:
+      convert<int8_t>(*this, out);
+      break;
+    case DType::i16:
+      convert<int16_t>(*this, out);
+      break;
+    case DType::i32:
+      convert<int32_t>(*this, out);
+      break;
+    case DType::i64:
+      convert<int64_t>(*this, out);
+      break;
     case DType::u8:
-    case DType::boolean: convert<uint8_t>(*this, out); break;
-    case DType::u16: convert<uint16_t>(*this, out); break;
-    case DType::u32: convert<uint32_t>(*this, out); break;
-    case DType::u64: convert<uint64_t>(*this, out); break;
+    case DType::boolean:
+      convert<uint8_t>(*this, out);
+      break;
+    case DType::u16:
+      convert<uint16_t>(*this, out);
+      break;
+    case DType::u32:
+      convert<uint32_t>(*this, out);
+      break;
+    case DType::u64:
+      convert<uint64_t>(*this, out);
+      break;
   }
   return result;
 }
 
 Tensor Tensor::reshaped(Shape shape) const {
-  ATTNLAB_CHECK(element_count(shape) == size(), "reshape of " + to_string(shape_) + " to " + to_string(shape));
+  ATTNLAB_CHECK(element_count(shape) == size(),
+                "reshape of " + to_string(shape_) + " to " + to_string(shape));
   Tensor result = *this;
   result.shape_ = std::move(shape);
   return result;

@@ -1,7 +1,7 @@
 // Data-driven tests of the command line: one test for each tests/cli/cases/*.json. A case is
 //   {"about": what a user may rely on,
 //    "files": {NAME: text or JSON}, "make": [see cli_files.hpp], "env": {NAME: VALUE},
-//    "steps": [{"run": [arguments of attnlab],
+//    "steps": [{"run": [arguments of attnlab: text, or {"text", "repeat", "times", "repeat_end"}],
 //               "exit": 0,                        default 0; a signal or the time limit always fails
 //               "stdout": [TEXT], "stderr": [TEXT], "not_stdout": [TEXT], "not_stderr": [TEXT],
 //               "stdout_json": {POINTER: VALUE},  stdout is one JSON document with these members
@@ -138,15 +138,27 @@ void expect_same(const fs::path& folder, const Json& names) {
   }
 }
 
+/// An argument of the command line, or one too long to write down.
+std::string argument(const Json& word) {
+  if (word.is_string()) return word.get<std::string>();
+  only_keys(word, {"text", "repeat", "times", "repeat_end"});
+  std::string open, close;
+  for (int i = 0; i < word.at("times").get<int>(); ++i) {
+    open += word.at("repeat").get<std::string>();
+    close += word.value("repeat_end", "");
+  }
+  return word.at("text").get<std::string>() + open + close;
+}
+
 void run_step(const Json& step, const std::string& folder,
               const std::map<std::string, std::string>& environment) {
   only_keys(step, {"run", "exit", "stdout", "stderr", "not_stdout", "not_stderr", "stdout_json", "files_out",
                    "no_files", "same"});
   std::vector<std::string> command{ATTNLAB_PROGRAM};
-  for (const Json& word : step.at("run")) command.push_back(word.get<std::string>());
+  for (const Json& word : step.at("run")) command.push_back(argument(word));
   const Outcome outcome = run_program(command, folder, environment, time_limit);
   std::string line;
-  for (const auto& word : command) line += " " + word;
+  for (const auto& word : command) line += " " + word.substr(0, 1000);
   SCOPED_TRACE("in " + folder + ":" + line + "\n--- stdout\n" + outcome.out.substr(0, 10000) +
                "--- stderr\n" + outcome.err.substr(0, 10000) + "---");
   ASSERT_FALSE(outcome.timed_out) << "still running after " << time_limit.count() << " s";
@@ -178,7 +190,8 @@ void run_case(const std::string& file) {
   write_files(folder.path(), description.value("files", Json::object()));
   for (const Json& recipe : description.value("make", Json::array())) make_file(folder.path(), recipe);
   std::map<std::string, std::string> environment{{"XDG_CACHE_HOME", folder.cache()}};
-  for (const auto& item : description.value("env", Json::object()).items()) {
+  const Json variables = description.value("env", Json::object());
+  for (const auto& item : variables.items()) {
     environment[item.key()] = item.value().get<std::string>();
   }
   for (const Json& step : description.at("steps")) run_step(step, folder.path(), environment);
@@ -193,14 +206,17 @@ std::vector<std::string> case_files() {
   return files;
 }
 
+std::string case_name(const ::testing::TestParamInfo<std::string>& file) {
+  return fs::path(file.param).stem().string();
+}
+
 class CliCase : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(CliCase, Holds) {
   ASSERT_NO_THROW(run_case(GetParam()));
 }
 
-INSTANTIATE_TEST_SUITE_P(Cli, CliCase, ::testing::ValuesIn(case_files()),
-                         [](const auto& info) { return fs::path(info.param).stem().string(); });
+INSTANTIATE_TEST_SUITE_P(Cli, CliCase, ::testing::ValuesIn(case_files()), case_name);
 
 }  // namespace
 }  // namespace attnlab::cli_test

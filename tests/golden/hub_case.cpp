@@ -26,7 +26,9 @@ Json read_manifest(const std::string& path) {
   return Json::parse(text);
 }
 
-bool hidden(float bias) { return bias < std::numeric_limits<float>::lowest() / 2; }
+bool hidden(float bias) {
+  return bias < std::numeric_limits<float>::lowest() / 2;
+}
 
 }  // namespace
 
@@ -48,11 +50,17 @@ Plane Plane::read(const std::string& path) {
 }
 
 HubCase::HubCase(const std::string& name) : name_(name), folder_(hub_folder() / name) {
-  manifest_ = read_manifest(path("manifest.json"));
+  const bool stepwise = !std::filesystem::exists(path("manifest.json"));
+  manifest_ = read_manifest(path(stepwise ? "step0_manifest.json" : "manifest.json"));
   const auto& extents = manifest_["shape"];
   auto extent = [&](const char* key) { return extents[key].get<int64_t>(); };
-  shape_ = {extent("B"),  extent("Hq"), extent("Hkv"), extent("Sq"),
-            extent("Sk"), extent("D"),  extents.value("Dv", extent("D"))};
+  shape_ = {extent("B"),
+            extent("Hq"),
+            extent("Hkv"),
+            extent("Sq"),
+            extent("Sk"),
+            extent("D"),
+            extents.value("Dv", extent("D"))};
   const auto& files = manifest_["inputs"];
   for (const char* tensor : {"q", "k", "v"}) {
     inputs_[tensor] = io::read_npy(path(files[tensor].get<std::string>()));
@@ -113,7 +121,7 @@ Json HubCase::stages() const {
   Json stages = Json::array();
   for (const auto& masker : manifest_["maskers"]) {
     Json stage = {{"masker", masker_id(masker["type"].get<std::string>())}};
-    stage.update(masker["params"]);
+    for (const auto& parameter : masker["params"].items()) stage[parameter.key()] = parameter.value();
     stages.push_back(stage);
   }
   return stages;

@@ -1,4 +1,5 @@
-// A case of sparse-attention-hub as its folder in shared/golden/hub holds it, and attention on it by definition.
+// A case of sparse-attention-hub as its folder in shared/golden/hub holds it, and attention on it by
+// definition.
 #pragma once
 
 #include <filesystem>
@@ -21,14 +22,15 @@ struct HubShape {
   int64_t rows() const { return batch * query_heads * queries; }
 };
 
-/// One line of `columns` floats for each query row; rows are numbered (batch * query_heads + head) * queries + query.
+/// One line of `columns` floats for each query row; rows are numbered (batch * query_heads + head) * queries
+/// + query.
 struct Plane {
   int64_t columns = 0;
   std::vector<float> values;
 
   Plane() = default;
-  Plane(int64_t rows, int64_t columns, float value)
-      : columns(columns), values(static_cast<size_t>(rows * columns), value) {}
+  Plane(int64_t rows, int64_t width, float value)
+      : columns(width), values(static_cast<size_t>(rows * width), value) {}
   /// From a float32 [B, Hq, Sq, columns] file.
   static Plane read(const std::string& path);
 
@@ -44,17 +46,20 @@ struct Plane {
 /// Immutable after construction. Keys are numbered from 0; all computations are in double precision.
 class HubCase {
  public:
-  /// Reads manifest and inputs; throws std::runtime_error or base::UserError for a folder that is not a case.
+  /// Reads manifest and inputs, of a case in several steps those of the first; throws std::runtime_error or
+  /// base::UserError for a folder that is not a case.
   explicit HubCase(const std::string& name);
 
   const std::string& name() const { return name_; }
   const io::Json& manifest() const { return manifest_; }
   const HubShape& shape() const { return shape_; }
   double scale() const { return manifest_["scaling"].get<double>(); }
-  /// Whether later keys are hidden: the attention mask hides them, or every masker is a sink or a window, whose
-  /// reference masks are causal by construction or meant to be (spec/maskers.md, "Golden cases"). One query sees all.
+  /// Whether later keys are hidden: the attention mask hides them, or every masker is a sink or a window,
+  /// whose reference masks are causal by construction or meant to be (spec/maskers.md, "Golden cases"). One
+  /// query sees all.
   bool causal() const { return causal_; }
-  /// q, k, v and `bias` where the attention mask is more than causality; its columns beyond the keys are cut off.
+  /// q, k, v and `bias` where the attention mask is more than causality; its columns beyond the keys are cut
+  /// off.
   const std::map<std::string, tensor::Tensor>& inputs() const { return inputs_; }
 
   /// Our masker ids in the order of the pipeline.

@@ -222,7 +222,7 @@ TEST_F(Trace, HostileManifestsAreRefused) {
 TEST(RealTrace, DenseAttentionReproducesTheModelsOwnOutput) {
   const char* shared = std::getenv("ATTNLAB_SHARED");
   std::string path =
-      std::string(shared != nullptr ? shared : "$ATTNLAB_SHARED") + "/data/traces/stories260K-long1769";
+      std::string(shared != nullptr ? shared : ATTNLAB_SHARED_DIR) + "/data/traces/stories260K-long1769";
   if (!std::filesystem::exists(path)) GTEST_SKIP() << "no trace at " << path << " (set ATTNLAB_SHARED)";
   auto source = open_trace(path + "/");
   EXPECT_EQ(source->description(),

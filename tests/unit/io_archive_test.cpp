@@ -16,7 +16,7 @@ std::string safetensors() {
   return std::string(reinterpret_cast<const char*>(&length), 8) + safetensors_header + "\1\2";
 }
 
-TEST(Archive, ReadsBothFormatsWhateverTheName) {
+TEST(ArchiveFile, ReadsBothFormatsWhateverTheName) {
   TemporaryFolder folder;
   write_bytes(folder / "a.bin", numpy_files::deflated_npz);
   Archive npz = Archive::open(folder / "a.bin");
@@ -33,7 +33,7 @@ TEST(Archive, ReadsBothFormatsWhateverTheName) {
   expect_same(other.read("weights"), tensor_of<uint8_t>(DType::u8, {2}, {1, 2}));
 }
 
-TEST(Archive, TensorsOutliveIt) {
+TEST(ArchiveFile, TensorsOutliveIt) {
   TemporaryFolder folder;
   write_npz(folder / "t.npz", std::vector<NamedTensor>{{"x", tensor_of<float>(DType::f32, {1}, {3})}});
   tensor::Tensor tensor;
@@ -41,7 +41,7 @@ TEST(Archive, TensorsOutliveIt) {
   EXPECT_EQ(tensor.values<float>()[0], 3.0f);
 }
 
-TEST(Archive, SuggestsTheNearestName) {
+TEST(ArchiveFile, SuggestsTheNearestName) {
   TemporaryFolder folder;
   write_bytes(folder / "t.safetensors", safetensors());
   std::string message = refusal([&] { Archive::open(folder / "t.safetensors").read("weihgts"); });
@@ -49,7 +49,7 @@ TEST(Archive, SuggestsTheNearestName) {
   EXPECT_NE(message.find("did you mean \"weights\"?"), std::string::npos);
 }
 
-TEST(Archive, RefusesOtherFiles) {
+TEST(ArchiveFile, RefusesOtherFiles) {
   TemporaryFolder folder;
   auto message = [&](const std::string& name, const std::string& bytes) {
     write_bytes(folder / name, bytes);

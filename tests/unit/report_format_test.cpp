@@ -34,9 +34,10 @@ TEST(ReportFormatTest, Numbers) {
 
 TEST(ReportFormatTest, PercentagesNeverRoundUpToAll) {
   const std::vector<std::pair<double, std::string>> cases{
-      {0.101, "10.1 %"},     {1, "100 %"},      {0, "0 %"},           {0.9996, "99.96 %"},
-      {0.99999, "99.999 %"}, {0.997, "99.7 %"}, {1 - 1e-9, "<100 %"}, {0.00123, "0.123 %"},
-      {1e-6, "1.00e-4 %"},   {1.2, "120 %"},    {nan, "-"},           {infinity, "inf"}, {-5e299, "-5.00e301 %"}};
+      {0.101, "10.1 %"},      {1, "100 %"},      {0, "0 %"},           {0.9996, "99.96 %"},
+      {0.99999, "99.999 %"},  {0.997, "99.7 %"}, {1 - 1e-9, "<100 %"}, {0.00123, "0.123 %"},
+      {1e-6, "1.00e-4 %"},    {1.2, "120 %"},    {nan, "-"},           {infinity, "inf"},
+      {-5e299, "-5.00e301 %"}};
   for (const auto& [value, text] : cases) EXPECT_EQ(percent(value), text) << value;
 }
 

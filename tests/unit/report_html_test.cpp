@@ -1,4 +1,5 @@
 // report.html: well formed, self-contained, and unmoved by hostile names and figures.
+#include <cmath>
 #include <regex>
 
 #include "core/report/axis.hpp"

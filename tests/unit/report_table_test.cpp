@@ -1,6 +1,7 @@
 // The comparison on the terminal, in Markdown and as CSV.
 #include "core/report/table.hpp"
 
+#include <cmath>
 #include <sstream>
 
 #include "core/report/report.hpp"

@@ -1,6 +1,7 @@
 #include <attnlab/masker.hpp>
 
-/// Sliding window: every row keeps the most recent keys, its own position included (Longformer, arXiv:2004.05150).
+/// Sliding window: every row keeps the most recent keys, its own position included (Longformer,
+/// arXiv:2004.05150).
 struct Local : attnlab::Masker {
   attnlab::CountOrFraction window_size = 128;
 

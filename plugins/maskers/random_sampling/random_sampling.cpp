@@ -1,7 +1,8 @@
 #include <attnlab/sampling.hpp>
 
-/// A uniform sample of the candidates without replacement. Every candidate has the inclusion probability p = n / S
-/// exactly, so that the weights 1/p make numerator and denominator unbiased (Horvitz and Thompson, 1952).
+/// A uniform sample of the candidates without replacement. Every candidate has the inclusion probability p =
+/// n / S exactly, so that the weights 1/p make numerator and denominator unbiased (Horvitz and Thompson,
+/// 1952).
 struct RandomSampling : attnlab::Masker {
   double sampling_rate = 0.1;
 
@@ -26,7 +27,8 @@ struct RandomSampling : attnlab::Masker {
       auto drawn = out.reserve_weighted(query, count);
       auto random = tile.random(query.row);
       attnlab::sample_without_replacement(random, candidates, count,
-                                          seen.first(static_cast<size_t>((candidates.count + 63) / 64)), drawn.ids);
+                                          seen.first(static_cast<size_t>((candidates.count + 63) / 64)),
+                                          drawn.ids);
       double p = static_cast<double>(count) / static_cast<double>(candidates.count);
       std::fill(drawn.log_weight.begin(), drawn.log_weight.end(), static_cast<float>(-std::log(p)));
       out.commit(count);

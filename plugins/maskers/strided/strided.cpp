@@ -27,7 +27,8 @@ struct Strided : attnlab::Masker {
     for (auto query : tile.queries()) {
       int64_t end = tile.visible_end(query);
       auto ids = out.reserve(query, end > offset ? (end - offset + stride - 1) / stride : 0);
-      for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(offset + static_cast<int64_t>(i) * stride);
+      for (size_t i = 0; i < ids.size(); ++i)
+        ids[i] = static_cast<int32_t>(offset + static_cast<int64_t>(i) * stride);
       out.commit(static_cast<int64_t>(ids.size()));
     }
   }

@@ -216,7 +216,7 @@ typedef struct attnlab_key_block {
   int64_t value_stride;
 } attnlab_key_block;
 
-/* The whole prompt at its end: the only moment at which a method may look at all keys at once. */
+/* The whole prompt at its end: the only moment at which a method may look at all keys at once. A prompt may be empty. */
 typedef struct attnlab_prompt {
   uint32_t struct_size;
   uint32_t reserved;
@@ -363,16 +363,23 @@ typedef struct attnlab_masker_table {
   attnlab_status (*create)(const attnlab_host* host, const attnlab_value* values, uint64_t value_count, void** self,
                            attnlab_error* error);
   void (*destroy)(void* self); /* [main] */
-  /* optional: declares columns for a geometry. [main] */
+  /* optional: declares columns for a geometry; returns ATTNLAB_INVALID_PARAMETER when the parameters do not suit it
+   * (a group size that does not divide head_dim). [main] */
   attnlab_status (*columns)(const void* self, const attnlab_geometry* geometry, const attnlab_column_sink* sink,
                             attnlab_error* error);
-  /* Set when `columns` is. Pure: the records of a key or page depend on its keys and values alone. [any] */
+  /* Set when `columns` is. Pure: the token and page records that it writes depend on their keys and values and on the
+   * sequence records alone. It leaves sequence records and the records that `feedback` writes as they are. [any] */
   attnlab_status (*encode)(const void* self, const attnlab_key_block* block, const attnlab_columns* columns,
                            attnlab_error* error);
-  /* optional: once, when the prompt is complete; `state` as in attnlab_tile. [any] */
+  /* optional: once, when the prompt is complete and encoded; `state` as in attnlab_tile. Writes sequence records (zero
+   * until then) and, where token or page records depend on them, encodes prompt->keys again. A method that has this
+   * slot is never asked to select or score before it. Truncating keeps sequence records, also below the prompt's end.
+   * [any] */
   attnlab_status (*end_prompt)(const void* self, const attnlab_prompt* prompt, const attnlab_columns* columns,
                                void* state, attnlab_error* error);
-  /* optional: after each appended chunk or decoded token. [any] */
+  /* optional: after each appended chunk or decoded token; every row of a step sees the records from before it. Writes
+   * token records that `encode` leaves alone (zero at first): truncating drops those of forgotten keys and keeps the
+   * others as they are, forking copies them. [any] */
   attnlab_status (*feedback)(const void* self, const attnlab_feedback* feedback, const attnlab_columns* columns,
                              void* state, attnlab_error* error);
   attnlab_status (*select)(const void* self, const attnlab_tile* tile, const attnlab_prior* prior,
@@ -385,10 +392,17 @@ typedef struct attnlab_masker_table {
 
 /* ---------------------------------------------------------------- schemes and their graph */
 
+enum { ATTNLAB_REPORT_LOSS = 1, ATTNLAB_REPORT_INTERMEDIATE = 2, ATTNLAB_REPORT_METRIC = 3 };
+
 typedef struct attnlab_node_ attnlab_node; /* a value of the host's differentiable graph, reference-counted */
 
-enum { ATTNLAB_ATTRIBUTE_INT = 1, ATTNLAB_ATTRIBUTE_REAL = 2, ATTNLAB_ATTRIBUTE_TEXT = 3, ATTNLAB_ATTRIBUTE_INTS = 4,
-       ATTNLAB_ATTRIBUTE_HANDLE = 5 };
+enum {
+  ATTNLAB_ATTRIBUTE_INT = 1, /* booleans too: 0 or 1 */
+  ATTNLAB_ATTRIBUTE_REAL = 2,
+  ATTNLAB_ATTRIBUTE_TEXT = 3,
+  ATTNLAB_ATTRIBUTE_INTS = 4,
+  ATTNLAB_ATTRIBUTE_HANDLE = 5 /* of a PIPELINE parameter; NULL: none */
+};
 
 /* A named argument of an op. FROZEN. */
 typedef struct attnlab_attribute {
@@ -403,7 +417,9 @@ typedef struct attnlab_attribute {
   void* handle;
 } attnlab_attribute;
 
-/* An op defined by the plugin: forward on float32 or float64 buffers, gradient as a graph of ops. */
+/* An op defined by the plugin: forward on float32 or float64 buffers, gradient as a graph of ops. The graph copies the
+ * struct and calls `destroy(context)` once, when the last node that needs it is gone: gradients are asked for after
+ * the forward that applied the op has returned. Every slot is [any]. */
 typedef struct attnlab_custom_op {
   uint32_t struct_size;
   uint32_t reserved;
@@ -415,9 +431,12 @@ typedef struct attnlab_custom_op {
                             attnlab_error* error);
   attnlab_status (*gradient)(void* context, attnlab_node* const* inputs, uint64_t count, attnlab_node* output,
                              attnlab_node* output_gradient, attnlab_node** input_gradients, attnlab_error* error);
+  void (*destroy)(void* context); /* optional */
 } attnlab_custom_op;
 
-/* "attnlab.graph/1". Ops are data: a new op needs no new slot. Returned nodes carry one reference. */
+/* "attnlab.graph/1". Ops are data: a new op needs no new slot (docs/design/plugin-abi.md lists them with their
+ * attributes). Arguments are borrowed; returned nodes carry one reference. A NULL input is an optional operand left
+ * out. Negative axes count from the end. Every slot is [any]; `retain` and `release` are atomic. */
 typedef struct attnlab_graph {
   uint32_t struct_size;
   uint32_t reserved;
@@ -427,31 +446,39 @@ typedef struct attnlab_graph {
                           uint64_t output_count, attnlab_error* error);
   attnlab_status (*custom)(void* context, const attnlab_custom_op* op, attnlab_node* const* inputs,
                            uint64_t input_count, attnlab_node** output, attnlab_error* error);
-  /* Gradients of sum(output * seed) by each of `by`; differentiable again. seed NULL: ones. */
+  /* Gradients of sum(output * seed) by each of `by`: parameters, or results of the op "watch". Differentiable again.
+   * seed NULL: ones. A node of `by` that the output does not depend on gets zeros. */
   attnlab_status (*grad)(void* context, attnlab_node* output, attnlab_node* seed, attnlab_node* const* by,
                          uint64_t count, attnlab_node** gradients, attnlab_error* error);
+  /* Copies the elements, converted to the precision that the graph works in; integers stay integers. */
   attnlab_status (*constant)(void* context, const attnlab_tensor* tensor, attnlab_node** node, attnlab_error* error);
+  /* A tensor that the scheme declared, of the layer that runs. */
   attnlab_status (*parameter)(void* context, attnlab_text name, attnlab_node** node, attnlab_error* error);
+  /* Elements and extents, valid while the node is referenced. */
   attnlab_status (*view)(void* context, attnlab_node* node, attnlab_tensor* tensor, attnlab_error* error);
   void (*retain)(void* context, attnlab_node* node);
   void (*release)(void* context, attnlab_node* node);
-  /* Auxiliary losses (`kind` 1), intermediates (2) and metrics (3) of this forward. */
+  /* `kind`: ATTNLAB_REPORT_LOSS (a scalar that training adds to the loss) ...; retains what it keeps. */
   attnlab_status (*report)(void* context, int32_t kind, attnlab_text name, attnlab_node* node, attnlab_error* error);
   void* context;
 } attnlab_graph;
 
-/* State of one sequence, owned by the host: bytes, fork, truncate and save are the host's. */
+/* Named values of a layer that outlive a step, owned by the host: bytes, fork, truncate and save are the host's. What
+ * `append` built can be truncated to any position; what was `set` belongs to the position of its step, so that the
+ * host truncates such a state only to a position of which it kept a copy. */
 typedef struct attnlab_scheme_state {
   uint32_t struct_size;
   uint32_t reserved;
   void* context;
-  attnlab_status (*get)(void* context, attnlab_text name, attnlab_node** node, attnlab_error* error); /* may be NULL */
+  /* *node = NULL, and ATTNLAB_OK, for a name that has no value yet. */
+  attnlab_status (*get)(void* context, attnlab_text name, attnlab_node** node, attnlab_error* error);
   attnlab_status (*set)(void* context, attnlab_text name, attnlab_node* node, attnlab_error* error);
-  /* Appends along the token axis and returns the whole. */
+  /* Appends along the token axis, the last but one, and returns the whole. */
   attnlab_status (*append)(void* context, attnlab_text name, attnlab_node* node, attnlab_node** whole,
                            attnlab_error* error);
 } attnlab_scheme_state;
 
+/* For `declare`, batch, tokens and past are 0 and `graph` is NULL. */
 typedef struct attnlab_scheme_context {
   uint32_t struct_size;
   int32_t layer;
@@ -465,8 +492,9 @@ typedef struct attnlab_scheme_context {
   int64_t value_dim;
   int32_t causal;
   int32_t training;
-  uint64_t rng_key;
+  uint64_t rng_key; /* keyed by (seed, layer, training step) */
   const attnlab_graph* graph;
+  double scale; /* of an operator's logits */
 } attnlab_scheme_context;
 
 /* What a scheme needs, told at construction. */
@@ -476,11 +504,15 @@ typedef struct attnlab_scheme_sink {
   void* context;
   /* "q", "k", "v" make an operator; "x" makes a layer. */
   attnlab_status (*input)(void* context, attnlab_text name, attnlab_error* error);
-  /* init: "normal", "zeros", "ones", "fan_in"; `residual` 1 when the parameter writes to the residual stream. */
+  /* init: "normal" (standard deviation init_scale), "zeros", "ones", "constant" (init_scale), "fan_in" (normal with
+   * standard deviation init_scale / sqrt(last extent)); `residual` 1 when the parameter writes to the residual
+   * stream. */
   attnlab_status (*parameter)(void* context, attnlab_text name, const int64_t* shape, uint64_t rank, attnlab_text init,
                               double init_scale, int32_t residual, attnlab_error* error);
 } attnlab_scheme_sink;
 
+/* Inputs: an operator's q [B, Hq, T, d], k [B, Hkv, T, d], v [B, Hkv, T, dv] and output [B, Hq, T, dv]; a layer's x and
+ * output [B, T, embed_dim]. `create`, `destroy` and `declare` are [main], `forward` and `step` [any]. */
 typedef struct attnlab_scheme_table {
   uint32_t struct_size;
   uint32_t reserved;
@@ -491,7 +523,8 @@ typedef struct attnlab_scheme_table {
                             attnlab_error* error);
   attnlab_status (*forward)(const void* self, const attnlab_scheme_context* context, attnlab_node* const* inputs,
                             uint64_t input_count, attnlab_node** output, attnlab_error* error);
-  /* optional: n >= 1 new positions on state; without it the host recomputes. */
+  /* optional: n >= 1 new positions on state, the first call of a sequence with past = 0; the results equal those of
+   * `forward` at these positions. Without it the host recomputes. */
   attnlab_status (*step)(const void* self, const attnlab_scheme_context* context, const attnlab_scheme_state* state,
                          attnlab_node* const* inputs, uint64_t input_count, attnlab_node** output,
                          attnlab_error* error);
@@ -502,9 +535,15 @@ typedef struct attnlab_scheme_table {
 enum { ATTNLAB_MASKER = 1, ATTNLAB_SCORER = 2, ATTNLAB_SCHEME = 3 };
 
 enum {
-  ATTNLAB_REFINE = 1,         /* replaces what earlier stages selected instead of adding to it */
-  ATTNLAB_SAMPLES = 2,        /* emits entries with p < 1; at most one such stage in a pipeline */
-  ATTNLAB_RETAINS = 4,        /* eviction: later stages choose only inside what is selected after this stage */
+  /* What the stage writes replaces the deterministic keys that earlier stages selected, instead of adding to them; what
+   * they sampled stays, except keys that the stage writes. */
+  ATTNLAB_REFINE = 1,
+  ATTNLAB_SAMPLES = 2, /* emits entries with p < 1; at most one such stage in a pipeline */
+  /* Eviction: what the stage writes for a row are keys that stay in the cache, not a choice. With what earlier stages
+   * selected they are the row's retained set (inside an earlier eviction stage's set, if there is one). Later stages
+   * choose inside it, and what they write outside is dropped. When no stage follows, the retained set is the
+   * selection. */
+  ATTNLAB_RETAINS = 4,
   ATTNLAB_PROMPT_FITTED = 8,  /* fitted on the whole prompt: prefill rows know more than decode rows would */
   ATTNLAB_ORACLE = 16,        /* uses exact logits of all keys: a bound on quality, not a fast method */
   ATTNLAB_NEEDS_FEEDBACK = 32

@@ -6,9 +6,14 @@
 // and, when it needs them,
 //   void prepare();                                            checks parameters together, precomputes
 //   void columns(Columns&, const Geometry&) const;             declares what the host keeps for each key
-//   void encode(const KeyBlock&, ColumnsView&) const;          fills it; pure
-//   void end_prompt(const Prompt&, ColumnsView&) const;        the only step that sees the whole prompt
-//   void feedback(const Feedback&, ColumnsView&) const;        attention mass of the last step
+//   void encode(const KeyBlock&, ColumnsView&) const;          fills it from keys, values and sequence
+//   records alone void end_prompt(const Prompt&, ColumnsView&) const;        the only step that sees the
+//   whole prompt; writes
+//                                                              sequence records, and may call
+//                                                              encode(prompt.keys())
+//   void feedback(const Feedback&, ColumnsView&) const;        attention mass of the last step; writes token
+//   records
+//                                                              that encode leaves alone
 //   using State = ...;                                         opaque state, see detail::StateTable
 // Instances are immutable after prepare(): every method is const and runs on several threads at once.
 #pragma once
@@ -26,13 +31,14 @@ inline void writer_check(attnlab_status status, const char* what) {
 
 }  // namespace detail
 
-inline void Columns::declare(std::string_view name, int32_t per, int32_t dtype, int64_t width, int64_t page_size) {
+inline void Columns::declare(std::string_view name, int32_t per, int32_t dtype, int64_t width,
+                             int64_t page_size) {
   attnlab_column_spec spec{to_abi(name), per, dtype, width, page_size};
   detail::checked([&](attnlab_error* error) { return sink_->declare(sink_->context, &spec, error); });
 }
 
-/// Where a masker writes. What several calls write for a row is united. Bounds, order and finiteness are checked by
-/// the host, and keys that a row may not see are dropped.
+/// Where a masker writes. What several calls write for a row is united. Bounds, order and finiteness are
+/// checked by the host, and keys that a row may not see are dropped.
 class RowWriter {
  public:
   explicit RowWriter(const attnlab_row_writer* table) : table_(table) {}
@@ -42,8 +48,8 @@ class RowWriter {
     range(query, {static_cast<int32_t>(begin), static_cast<int32_t>(end)});
   }
   void ranges(Query query, std::span<const Range> ranges) {
-    detail::writer_check(table_->ranges(table_->context, query.row, query.rows, static_cast<int64_t>(ranges.size()),
-                                        ranges.data()),
+    detail::writer_check(table_->ranges(table_->context, query.row, query.rows,
+                                        static_cast<int64_t>(ranges.size()), ranges.data()),
                          "the host refused these ranges");
   }
   /// Ascending ids.
@@ -85,8 +91,8 @@ class RowWriter {
   Weighted reserve(Query query, int64_t count, bool weighted) {
     int32_t* ids = nullptr;
     float* log_weight = nullptr;
-    detail::writer_check(table_->reserve(table_->context, query.row, query.rows, count, weighted ? 1 : 0, &ids,
-                                         weighted ? &log_weight : nullptr),
+    detail::writer_check(table_->reserve(table_->context, query.row, query.rows, count, weighted ? 1 : 0,
+                                         &ids, weighted ? &log_weight : nullptr),
                          "the host refused to reserve ids");
     return {{ids, static_cast<size_t>(count)}, {log_weight, weighted ? static_cast<size_t>(count) : 0}};
   }
@@ -100,10 +106,26 @@ class RowWriter {
 /// What earlier stages selected for a row.
 struct RowPrior {
   bool nothing;
-  std::span<const Range> runs;          ///< deterministic
-  std::span<const int32_t> ids;         ///< deterministic
+  std::span<const Range> runs;   ///< deterministic
+  std::span<const int32_t> ids;  ///< deterministic, not in the runs
   std::span<const int32_t> sampled;
-  std::span<const float> log_weight;    ///< -log p of each sampled key
+  std::span<const float> log_weight;  ///< -log p of each sampled key
+
+  /// Deterministic keys.
+  int64_t count() const {
+    auto keys = static_cast<int64_t>(ids.size());
+    for (Range run : runs) keys += run.end - run.begin;
+    return keys;
+  }
+  /// Writes the deterministic keys to `out`, runs before ids, and returns the part that was written.
+  std::span<int32_t> keys(std::span<int32_t> out) const {
+    size_t n = 0;
+    for (Range run : runs) {
+      for (int32_t key = run.begin; key < run.end; ++key) out[n++] = key;
+    }
+    for (int32_t key : ids) out[n++] = key;
+    return out.first(n);
+  }
 };
 
 /// Keys a row may still choose: visible, not deterministically active, inside the retained set.
@@ -140,20 +162,23 @@ class Prior {
 
 namespace detail {
 
-/// Thunks of opaque state: State needs append(const T&, const KeyBlock&), truncate(int64_t), a copy constructor,
-/// bytes(), and a constructor State(const T&, const Geometry&, Philox).
+/// Thunks of opaque state: State needs append(const T&, const KeyBlock&), truncate(int64_t), a copy
+/// constructor, bytes(), and a constructor State(const T&, const Geometry&, Philox).
 template <class T>
 const attnlab_state_table* state_table() {
   using State = typename T::State;
   static const attnlab_state_table table = {
-      sizeof(attnlab_state_table), 0,
+      sizeof(attnlab_state_table),
+      0,
       [](const void* self, const attnlab_geometry* geometry, uint64_t rng_key, void** state,
          attnlab_error* error) noexcept {
-        return guard(error, [&] { *state = new State(*static_cast<const T*>(self), *geometry, Philox(rng_key, 0)); });
+        return guard(
+            error, [&] { *state = new State(*static_cast<const T*>(self), *geometry, Philox(rng_key, 0)); });
       },
       [](const void* self, void* state, const attnlab_key_block* block, attnlab_error* error) noexcept {
-        return guard(error,
-                     [&] { static_cast<State*>(state)->append(*static_cast<const T*>(self), KeyBlock(*block)); });
+        return guard(error, [&] {
+          static_cast<State*>(state)->append(*static_cast<const T*>(self), KeyBlock(*block));
+        });
       },
       [](const void*, void* state, int64_t key_count, attnlab_error* error) noexcept {
         return guard(error, [&] { static_cast<State*>(state)->truncate(key_count); });
@@ -161,7 +186,9 @@ const attnlab_state_table* state_table() {
       [](const void*, const void* state, void** copy, attnlab_error* error) noexcept {
         return guard(error, [&] { *copy = new State(*static_cast<const State*>(state)); });
       },
-      [](const void*, const void* state) noexcept -> uint64_t { return static_cast<const State*>(state)->bytes(); },
+      [](const void*, const void* state) noexcept -> uint64_t {
+        return static_cast<const State*>(state)->bytes();
+      },
       [](const void*, void* state) noexcept { delete static_cast<State*>(state); }};
   return &table;
 }
@@ -171,7 +198,7 @@ void fill_lifecycle(attnlab_masker_table& table) {
   table.struct_size = sizeof table;
   table.create = &create<T>;
   table.destroy = &destroy<T>;
-  if constexpr (requires(const T& t, Columns& c, const Geometry& g) { t.columns(c, g); }) {
+  if constexpr (ATTNLAB_HAS_METHOD(T, columns, std::declval<Columns&>(), std::declval<const Geometry&>())) {
     table.columns = [](const void* self, const attnlab_geometry* geometry, const attnlab_column_sink* sink,
                        attnlab_error* error) noexcept {
       return guard(error, [&] {
@@ -179,6 +206,15 @@ void fill_lifecycle(attnlab_masker_table& table) {
         static_cast<const T*>(self)->columns(columns, *geometry);
       });
     };
+    // Columns that feedback alone fills have nothing to encode.
+    table.encode = [](const void*, const attnlab_key_block*, const attnlab_columns*,
+                      attnlab_error*) noexcept { return attnlab_status{ATTNLAB_OK}; };
+  }
+  if constexpr (ATTNLAB_HAS_METHOD(T, encode, std::declval<const KeyBlock&>(),
+                                   std::declval<ColumnsView&>())) {
+    static_assert(
+        requires { &T::columns; },
+        "encode fills columns: declare them with columns(Columns&, const Geometry&)");
     table.encode = [](const void* self, const attnlab_key_block* block, const attnlab_columns* columns,
                       attnlab_error* error) noexcept {
       return guard(error, [&] {
@@ -187,20 +223,22 @@ void fill_lifecycle(attnlab_masker_table& table) {
       });
     };
   }
-  if constexpr (requires(const T& t, const Prompt& p, ColumnsView& c) { t.end_prompt(p, c); }) {
-    table.end_prompt = [](const void* self, const attnlab_prompt* prompt, const attnlab_columns* columns, void*,
-                          attnlab_error* error) noexcept {
+  if constexpr (ATTNLAB_HAS_METHOD(T, end_prompt, std::declval<const Prompt&>(),
+                                   std::declval<ColumnsView&>())) {
+    table.end_prompt = [](const void* self, const attnlab_prompt* prompt, const attnlab_columns* columns,
+                          void* state, attnlab_error* error) noexcept {
       return guard(error, [&] {
-        ColumnsView view(columns);
+        ColumnsView view(columns, state);
         static_cast<const T*>(self)->end_prompt(Prompt(prompt), view);
       });
     };
   }
-  if constexpr (requires(const T& t, const Feedback& f, ColumnsView& c) { t.feedback(f, c); }) {
-    table.feedback = [](const void* self, const attnlab_feedback* feedback, const attnlab_columns* columns, void*,
-                        attnlab_error* error) noexcept {
+  if constexpr (ATTNLAB_HAS_METHOD(T, feedback, std::declval<const Feedback&>(),
+                                   std::declval<ColumnsView&>())) {
+    table.feedback = [](const void* self, const attnlab_feedback* feedback, const attnlab_columns* columns,
+                        void* state, attnlab_error* error) noexcept {
       return guard(error, [&] {
-        ColumnsView view(columns);
+        ColumnsView view(columns, state);
         static_cast<const T*>(self)->feedback(Feedback(feedback), view);
       });
     };

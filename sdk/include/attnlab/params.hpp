@@ -18,8 +18,12 @@
 
 namespace attnlab {
 
-inline attnlab_text to_abi(std::string_view text) { return {text.data(), text.size()}; }
-inline std::string_view from_abi(attnlab_text text) { return {text.data, static_cast<size_t>(text.size)}; }
+inline attnlab_text to_abi(std::string_view text) {
+  return {text.data(), text.size()};
+}
+inline std::string_view from_abi(attnlab_text text) {
+  return {text.data, static_cast<size_t>(text.size)};
+}
 
 /// A number of keys: a count, or a fraction of the visible keys of a row.
 struct CountOrFraction {
@@ -100,14 +104,17 @@ struct TypeCode<Offset> : std::integral_constant<int32_t, ATTNLAB_OFFSET> {};
 template <>
 struct TypeCode<Pipeline> : std::integral_constant<int32_t, ATTNLAB_PIPELINE> {};
 template <class T>
-  requires(std::is_integral_v<T> && !std::is_same_v<T, bool>)
-struct TypeCode<T> : std::integral_constant<int32_t, ATTNLAB_INT> {};
+requires(std::is_integral_v<T> && !std::is_same_v<T, bool>) struct TypeCode<T>
+    : std::integral_constant<int32_t, ATTNLAB_INT> {
+};
 template <class T>
-  requires std::is_floating_point_v<T>
-struct TypeCode<T> : std::integral_constant<int32_t, ATTNLAB_REAL> {};
+requires std::is_floating_point_v<T>
+struct TypeCode<T> : std::integral_constant<int32_t, ATTNLAB_REAL> {
+};
 template <class T>
-  requires std::is_enum_v<T>
-struct TypeCode<T> : std::integral_constant<int32_t, ATTNLAB_ENUM> {};
+requires std::is_enum_v<T>
+struct TypeCode<T> : std::integral_constant<int32_t, ATTNLAB_ENUM> {
+};
 template <class T>
 struct TypeCode<std::vector<T>> : std::integral_constant<int32_t, ATTNLAB_LIST> {};
 
@@ -220,9 +227,7 @@ class ParameterBuilder {
     return *this;
   }
   /// Names of an enum's values, in the order 0, 1, 2 ...
-  ParameterBuilder& names(std::initializer_list<std::string_view> names)
-    requires std::is_enum_v<Member>
-  {
+  ParameterBuilder& names(std::initializer_list<std::string_view> names) requires std::is_enum_v<Member> {
     auto& list = pool_.text_lists.emplace_back();
     for (auto name : names) list.push_back(pool_.keep(name));
     info_.enum_names = list.data();
@@ -272,7 +277,7 @@ class Description {
 
   /// Declares a parameter bound to a member; the member's initialiser is the default.
   template <class Member>
-  ParameterBuilder<Member> parameter(std::string_view key, Member T::* member) {
+  ParameterBuilder<Member> parameter(std::string_view key, Member T::*member) {
     attnlab_parameter& info = parameters.emplace_back();
     info = {};
     info.struct_size = sizeof(attnlab_parameter);
@@ -284,12 +289,14 @@ class Description {
     info.minimum = -std::numeric_limits<double>::infinity();
     info.maximum = std::numeric_limits<double>::infinity();
     info.default_value = detail::to_value(T{}.*member, pool);
-    setters.push_back([member](T& self, const attnlab_value& value) { detail::from_value(value, self.*member); });
+    setters.push_back(
+        [member](T& self, const attnlab_value& value) { detail::from_value(value, self.*member); });
     return {info, pool};
   }
 
   attnlab_method method{};
   std::deque<attnlab_parameter> parameters;
+  std::vector<const attnlab_parameter*> parameter_table;
   std::vector<std::function<void(T&, const attnlab_value&)>> setters;
   detail::Pool pool;
 

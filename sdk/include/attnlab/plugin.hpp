@@ -1,11 +1,11 @@
-// From a C++ class to the plugin entry: registration, error translation, the ELF note. Included by the facets.
+// From a C++ class to the plugin entry: registration, error translation, the ELF note. Included by the
+// facets.
 #pragma once
 
 #include <attnlab/abi.h>
 #include <attnlab/params.hpp>
 
 #include <algorithm>
-#include <cstring>
 #include <exception>
 #include <memory>
 #include <span>
@@ -15,12 +15,19 @@
 
 #define ATTNLAB_SDK_VERSION "0.1.0"
 
+/// True when a const T has the optional method `name` for these arguments. Does not compile when T has a
+/// method of that name with others: a misspelt signature must not turn a method off in silence.
+#define ATTNLAB_HAS_METHOD(T, name, ...)                                                       \
+  (::attnlab::detail::optional_method<requires(const T& object) { object.name(__VA_ARGS__); }, \
+                                      requires { &T::name; }>())
+
 namespace attnlab {
 
 /// The call was refused or failed on the host's side; carries the host's words.
 class HostError : public std::runtime_error {
  public:
-  HostError(attnlab_status status, const std::string& message) : std::runtime_error(message), status_(status) {}
+  HostError(attnlab_status status, const std::string& message)
+      : std::runtime_error(message), status_(status) {}
   attnlab_status status() const { return status_; }
 
  private:
@@ -29,12 +36,20 @@ class HostError : public std::runtime_error {
 
 namespace detail {
 
-inline void fill(attnlab_error* error, attnlab_status code, std::string_view message, std::string_view pointer = {}) {
+template <bool callable, bool named>
+consteval bool optional_method() {
+  static_assert(callable || !named,
+                "an optional method has other arguments than the SDK documents, or is not const");
+  return callable;
+}
+
+inline void fill(attnlab_error* error, attnlab_status code, std::string_view message,
+                 std::string_view pointer = {}) {
   if (error == nullptr) return;
   error->code = code;
   auto copy = [](char* to, size_t capacity, std::string_view from) {
     size_t size = std::min(capacity - 1, from.size());
-    std::memcpy(to, from.data(), size);
+    from.copy(to, size);
     to[size] = '\0';
   };
   copy(error->message, sizeof error->message, message);
@@ -71,13 +86,15 @@ void checked(Call&& call) {
 
 }  // namespace detail
 
-/// The host, as a method sees it. Cheap to copy; valid as long as the method's instance. Safe from any thread.
+/// The host, as a method sees it. Cheap to copy; valid as long as the method's instance. Safe from any
+/// thread.
 class Host {
  public:
   Host() = default;
   explicit Host(const attnlab_host* table) : table_(table) {}
 
-  /// Calls body(i) for i in [0, count) on the host's threads and waits. An exception is rethrown after the loop.
+  /// Calls body(i) for i in [0, count) on the host's threads and waits. An exception is rethrown after the
+  /// loop.
   template <class Body>
   void parallel_for(int64_t count, const Body& body) const {
     struct Loop {
@@ -105,7 +122,9 @@ class Host {
     table_->log(table_->context, level, to_abi(message));
   }
   /// A named figure of this instance; the host reports mean, p95 and maximum.
-  void metric(std::string_view name, double value) const { table_->metric(table_->context, to_abi(name), value); }
+  void metric(std::string_view name, double value) const {
+    table_->metric(table_->context, to_abi(name), value);
+  }
   bool cancelled() const { return table_->cancelled(table_->context) != 0; }
   /// A tensor of the weight file that a PATH parameter names; lives as long as the instance.
   attnlab_tensor artifact(const Path& path, std::string_view name) const {
@@ -138,7 +157,8 @@ Description<T>& description_of() {
   return *instance;
 }
 
-/// Constructs T from validated values; a method may define `void prepare()` to check them together and precompute.
+/// Constructs T from validated values; a method may define `void prepare()` to check them together and
+/// precompute.
 template <class T>
 attnlab_status create(const attnlab_host* host, const attnlab_value* values, uint64_t count, void** self,
                       attnlab_error* error) noexcept {
@@ -150,7 +170,7 @@ attnlab_status create(const attnlab_host* host, const attnlab_value* values, uin
     auto instance = std::make_unique<T>();
     instance->attach(Host(host));
     for (uint64_t i = 0; i < count; ++i) description.setters[i](*instance, values[i]);
-    if constexpr (requires { instance->prepare(); }) instance->prepare();
+    if constexpr (requires { &T::prepare; }) instance->prepare();
     *self = instance.release();
   });
 }
@@ -164,10 +184,9 @@ template <class T>
 const attnlab_method* method_of() {
   static const attnlab_method* instance = [] {
     auto& d = description_of<T>();
-    auto* parameters = new std::vector<const attnlab_parameter*>();
-    for (const auto& parameter : d.parameters) parameters->push_back(&parameter);
-    d.method.parameters = parameters->data();
-    d.method.parameter_count = parameters->size();
+    for (const auto& parameter : d.parameters) d.parameter_table.push_back(&parameter);
+    d.method.parameters = d.parameter_table.data();
+    d.method.parameter_count = d.parameter_table.size();
     T::fill_table(d.method, static_cast<const T*>(nullptr));
     return &d.method;
   }();
@@ -263,7 +282,8 @@ constexpr attnlab_note make_note(std::string_view ids) {
 #define ATTNLAB_PLUGIN_IDS ""
 #endif
 
-// The section must be of type SHT_NOTE. Clang derives the type from the name; for GCC it is smuggled into the name.
+// The section must be of type SHT_NOTE. Clang derives the type from the name; for GCC it is smuggled into the
+// name.
 #ifdef __clang__
 #define ATTNLAB_NOTE_SECTION ".note.attnlab"
 #else
@@ -271,23 +291,24 @@ constexpr attnlab_note make_note(std::string_view ids) {
 #endif
 
 /// The table of one or more methods, without exporting it: for tests and for methods linked into a program.
-#define ATTNLAB_STATIC_PLUGIN(name, ...)                                                                       \
-  const attnlab_plugin_entry name = {sizeof(attnlab_plugin_entry),                                             \
-                                     ATTNLAB_MAGIC,                                                            \
-                                     ATTNLAB_ABI_MAJOR,                                                        \
-                                     ATTNLAB_ABI_MINOR,                                                        \
-                                     ATTNLAB_SDK_VERSION,                                                      \
-                                     ::attnlab::detail::compiler,                                              \
+#define ATTNLAB_STATIC_PLUGIN(name, ...)                           \
+  const attnlab_plugin_entry name = {sizeof(attnlab_plugin_entry), \
+                                     ATTNLAB_MAGIC,                \
+                                     ATTNLAB_ABI_MAJOR,            \
+                                     ATTNLAB_ABI_MINOR,            \
+                                     ATTNLAB_SDK_VERSION,          \
+                                     ::attnlab::detail::compiler,  \
                                      &::attnlab::detail::describe_library<__VA_ARGS__>}
 
 /// Ends a plugin's source file: exports the entry of one or more methods and writes the ELF note.
-#define ATTNLAB_PLUGIN(...)                                                                                    \
-  extern "C" {                                                                                                 \
-  __attribute__((visibility("default"))) extern const attnlab_plugin_entry attnlab_plugin;                     \
-  ATTNLAB_STATIC_PLUGIN(attnlab_plugin, __VA_ARGS__);                                                          \
-  }                                                                                                            \
-  namespace {                                                                                                  \
-  __attribute__((section(ATTNLAB_NOTE_SECTION), used, aligned(4))) const ::attnlab::detail::Note       \
-      attnlab_elf_note{.description = ::attnlab::detail::make_note(ATTNLAB_PLUGIN_IDS)};                       \
-  }                                                                                                            \
+#define ATTNLAB_PLUGIN(...)                                                                             \
+  extern "C" {                                                                                          \
+  __attribute__((visibility("default"))) extern const attnlab_plugin_entry attnlab_plugin;              \
+  ATTNLAB_STATIC_PLUGIN(attnlab_plugin, __VA_ARGS__);                                                   \
+  }                                                                                                     \
+  namespace {                                                                                           \
+  __attribute__((section(ATTNLAB_NOTE_SECTION), used, aligned(4)))                                      \
+  const ::attnlab::detail::Note attnlab_elf_note{.description =                                         \
+                                                     ::attnlab::detail::make_note(ATTNLAB_PLUGIN_IDS)}; \
+  }                                                                                                     \
   static_assert(true)

@@ -1,9 +1,11 @@
-// Author API of scorers: methods that rank keys. The host selects from the scores (top-k, top-p, threshold ...).
+// Author API of scorers: methods that rank keys. The host selects from the scores (top-k, top-p, threshold
+// ...).
 //
 // A scorer is a struct with parameters as members and
 //   static void describe(attnlab::Description<T>&);
 //   void score(const Tile&, Scores&) const;
-// and, when it scores pages of keys, `int64_t score_page_size() const`. The optional methods are those of masker.hpp.
+// and, when it scores pages of keys, `int64_t score_page_size() const`. The optional methods are those of
+// masker.hpp.
 #pragma once
 
 #include <attnlab/masker.hpp>
@@ -48,7 +50,7 @@ class Scorer {
         static_cast<const T*>(self)->score(Tile(tile), out);
       });
     };
-    if constexpr (requires(const T& t) { t.score_page_size(); }) {
+    if constexpr (ATTNLAB_HAS_METHOD(T, score_page_size)) {
       table.page_size = [](const void* self) noexcept -> int64_t {
         return static_cast<const T*>(self)->score_page_size();
       };

@@ -43,7 +43,9 @@ class Column {
  public:
   Column(T* data, int64_t count, int64_t width) : data_(data), count_(count), width_(width) {}
   int64_t size() const { return count_; }
-  std::span<T> operator[](int64_t record) const { return {data_ + record * width_, static_cast<size_t>(width_)}; }
+  std::span<T> operator[](int64_t record) const {
+    return {data_ + record * width_, static_cast<size_t>(width_)};
+  }
 
  private:
   T* data_;
@@ -71,7 +73,8 @@ template <class T>
 Column<T> find_column(const attnlab_columns* columns, std::string_view name) {
   for (uint64_t i = 0; columns != nullptr && i < columns->count; ++i) {
     const attnlab_column& column = columns->columns[i];
-    if (from_abi(column.name) == name) return {static_cast<T*>(column.data), column.record_count, column.width};
+    if (from_abi(column.name) == name)
+      return {static_cast<T*>(column.data), column.record_count, column.width};
   }
   throw std::logic_error("no column named \"" + std::string(name) + "\" was declared");
 }
@@ -104,14 +107,21 @@ class Columns {
 /// Columns with their data.
 class ColumnsView {
  public:
-  explicit ColumnsView(const attnlab_columns* columns) : columns_(columns) {}
+  explicit ColumnsView(const attnlab_columns* columns, void* state = nullptr)
+      : columns_(columns), state_(state) {}
   template <class T>
   Column<T> column(std::string_view name) const {
     return detail::find_column<T>(columns_, name);
   }
+  /// The method's opaque state, in `end_prompt` and `feedback`.
+  template <class State>
+  State& state() const {
+    return *static_cast<State*>(state_);
+  }
 
  private:
   const attnlab_columns* columns_;
+  void* state_;
 };
 
 /// New keys and values of one KV head. Indices are positions in the sequence, from begin() to end().
@@ -142,7 +152,8 @@ class Prompt {
   float scale() const { return prompt_->scale; }
   /// [last queries * group, head_dim], query-major.
   Matrix<float> queries() const {
-    return {prompt_->query, prompt_->query_count * prompt_->group, prompt_->keys.head_dim, prompt_->query_stride};
+    return {prompt_->query, prompt_->query_count * prompt_->group, prompt_->keys.head_dim,
+            prompt_->query_stride};
   }
   Philox random() const { return Philox(prompt_->rng_key, 0); }
 
@@ -162,8 +173,8 @@ class Feedback {
   const attnlab_feedback* feedback_;
 };
 
-/// Rows [row, row + rows) that see the same keys: the query heads of one query, or a single row when a bias hides
-/// different keys from different heads.
+/// Rows [row, row + rows) that see the same keys: the query heads of one query, or a single row when a bias
+/// hides different keys from different heads.
 struct Query {
   int64_t row = 0;
   int64_t rows = 1;
@@ -218,7 +229,17 @@ class Tile {
     const uint64_t* hidden = hidden_keys(query);
     return hidden == nullptr || ((hidden[key / 64] >> (key % 64)) & 1) == 0;
   }
-  /// The shortest range from the first visible key that holds `count` visible keys (all, when there are fewer).
+  /// Every key of the range is visible.
+  bool all_visible(Query query, Range range) const {
+    if (range.begin < 0 || range.end > visible_end(query)) return false;
+    if (hidden_keys(query) == nullptr) return true;
+    for (int64_t key = range.begin; key < range.end; ++key) {
+      if (!is_visible(query, key)) return false;
+    }
+    return true;
+  }
+  /// The shortest range from the first visible key that holds `count` visible keys (all, when there are
+  /// fewer).
   Range first(Query query, int64_t count) const;
   /// The shortest range up to the last visible key that holds `count` visible keys.
   Range last(Query query, int64_t count) const;

@@ -1,0 +1,49 @@
+// How each golden case of sparse-attention-hub is checked. Rules are those of spec/maskers.md.
+#pragma once
+
+#include <ostream>
+#include <string>
+
+namespace attnlab::golden {
+
+/// A line of the table that accounts for every case.
+struct TableRow {
+  std::string name;                 ///< folder in golden/hub
+  void (*check)(const TableRow&);   ///< reports through gtest
+  std::string rule = {};            ///< why the case is not compared exactly; empty for `exactly` alone
+  std::string missing_masker = {};  ///< `not_built` only: id of the masker that the case needs
+};
+
+/// For gtest's messages.
+void PrintTo(const TableRow& row, std::ostream* out);
+
+/// Masks bit for bit at visible positions, weights and output to 1e-5.
+void exactly(const TableRow& row);
+/// The reference writes zeros and computes dense attention: ours is active at every visible position.
+void dense(const TableRow& row);
+/// The reference returns Full: our mask is the window.
+void window_where_reference_is_full(const TableRow& row);
+/// The reference attends to later keys: our mask is its mask without them.
+void host_causality(const TableRow& row);
+/// The reference ranks by q.k + bias: ours ranks by scale * q.k + bias.
+void ranks_scaled_logits(const TableRow& row);
+/// The reference selects nothing and returns NaN: ours selects one key.
+void at_least_one_key(const TableRow& row);
+/// The reference's softmax underflows: ours takes the maximum of the active keys.
+void maximum_over_active_keys(const TableRow& row);
+/// The product refuses the parameter, naming what is allowed.
+void refused(const TableRow& row);
+
+/// The last stage samples: exact sample size, p = n / S, none of the deterministic keys.
+void sample(const TableRow& row);
+/// A sampling stage and then a deterministic one, which chooses as if nothing had been sampled.
+void sampled_keys_stay_candidates(const TableRow& row);
+/// 200 seeds: mean denominator ratio within three standard errors of 1, where the reference's is not.
+void unbiased_denominator(const TableRow& row);
+
+/// The case needs a masker that the catalog lacks; fails as soon as the catalog has it.
+void not_built(const TableRow& row);
+/// The case is compared by the test file that the rule begins with.
+void elsewhere(const TableRow& row);
+
+}  // namespace attnlab::golden

@@ -1,0 +1,54 @@
+#include <algorithm>
+#include <attnlab/masker.hpp>
+#include <limits>
+
+/// H2O: a cache of bounded size that keeps recent keys and those that received most attention so far
+/// (arXiv:2306.14048). A key that was evicted never comes back.
+struct HeavyHitters : attnlab::Masker {
+  attnlab::CountOrFraction budget = 256;
+  attnlab::CountOrFraction recent = 64;
+
+  static void describe(attnlab::Description<HeavyHitters>& d) {
+    d.id("stub.h2o").summary("Evicts the keys that received least attention.").paper("arXiv:2306.14048");
+    d.retains().needs_feedback();
+    d.parameter("budget", &HeavyHitters::budget).doc("Keys kept for their mass.").sweep({64, 128, 256, 512});
+    d.parameter("recent", &HeavyHitters::recent)
+        .doc("Latest keys, which are never evicted.")
+        .sweep({16, 64, 256});
+  }
+
+  void columns(attnlab::Columns& c, const attnlab::Geometry&) const { c.per_token<float>("mass", 1); }
+
+  void feedback(const attnlab::Feedback& step, attnlab::ColumnsView& c) const {
+    auto mass = c.column<float>("mass");
+    const auto keys = static_cast<int64_t>(step.mass().size());
+    for (int64_t j = 0; j < keys; ++j) mass[j][0] += step.mass()[static_cast<size_t>(j)];
+    std::vector<int64_t> older;
+    for (int64_t j = 0; j < keys - recent.of(keys); ++j) {
+      if (mass[j][0] != evicted) older.push_back(j);
+    }
+    const int64_t kept = budget.of(keys);
+    if (kept >= static_cast<int64_t>(older.size())) return;
+    std::nth_element(older.begin(), older.begin() + kept, older.end(), [&](int64_t a, int64_t b) {
+      return mass[a][0] != mass[b][0] ? mass[a][0] > mass[b][0] : a < b;
+    });
+    std::for_each(older.begin() + kept, older.end(), [&](int64_t j) { mass[j][0] = evicted; });
+  }
+
+  void select(const attnlab::Tile& tile, attnlab::RowWriter& out) const {
+    auto mass = tile.column<float>("mass");
+    std::vector<attnlab::Range> alive;
+    for (int32_t j = 0; j < tile.key_count(); ++j) {
+      if (mass[j][0] == evicted) continue;
+      if (alive.empty() || alive.back().end != j) alive.push_back({j, j});
+      alive.back().end = j + 1;
+    }
+    for (auto query : tile.queries()) out.ranges(query, alive);
+  }
+
+ private:
+  // Absorbs whatever mass is added to it.
+  static constexpr float evicted = -std::numeric_limits<float>::infinity();
+};
+
+ATTNLAB_PLUGIN(HeavyHitters);

@@ -1,0 +1,83 @@
+// User errors, the nearest word, and hashes.
+#include "core/base/error.hpp"
+
+#include <gtest/gtest.h>
+
+#include "core/base/hash.hpp"
+#include "tests/unit/io_test_support.hpp"
+
+namespace attnlab::base {
+namespace {
+
+TEST(BaseUserError, ShowsEveryFieldThatIsSetAndNoOther) {
+  EXPECT_STREQ(UserError("it is wrong").what(), "it is wrong");
+  EXPECT_EQ(UserError("it is wrong").exit(), Exit::invalid);
+  const UserError error("is out of range",
+                        {.file = "a.json", .pointer = "/seed", .found = "-1", .allowed = "integer >= 0",
+                         .suggestion = "did you mean 1?"},
+                        Exit::plugin_missing);
+  EXPECT_STREQ(error.what(),
+               "a.json: /seed: is out of range\n  found: -1\n  allowed: integer >= 0\n  did you mean 1?");
+  EXPECT_EQ(error.summary(), "is out of range");
+  EXPECT_EQ(error.mistake().pointer, "/seed");
+  EXPECT_EQ(error.exit(), Exit::plugin_missing);
+}
+
+TEST(BaseNearest, FindsTypingSlips) {
+  const std::vector<std::string> words = {"sink_size", "window_size", "seed", "heavy_size"};
+  EXPECT_EQ(nearest("snik_size", words), "sink_size");  // transposition
+  EXPECT_EQ(nearest("windowsize", words), "window_size");
+  EXPECT_EQ(nearest("sed", words), "seed");
+  EXPECT_EQ(nearest("heavy_sizes", words), "heavy_size");
+  EXPECT_EQ(nearest("seed", words), "seed");
+  EXPECT_EQ(did_you_mean("sead", words), "did you mean \"seed\"?");
+}
+
+TEST(BaseNearest, ATranspositionCountsOnce) {
+  // If it counted as two substitutions, the first candidate would win the tie.
+  EXPECT_EQ(nearest("abcd", {"axyd", "bacd"}), "bacd");
+}
+
+TEST(BaseNearest, SaysNothingWhenNothingIsNear) {
+  EXPECT_EQ(nearest("completely_different", {"seed", "mode"}), "");
+  EXPECT_EQ(nearest("seed", {}), "");
+  EXPECT_EQ(did_you_mean("completely_different", {"seed"}), "");
+  EXPECT_EQ(nearest(std::string(100000, 'x'), {"seed"}), "") << "long words would cost quadratic time";
+}
+
+TEST(BaseNearest, TheFirstOfEqualCandidatesWins) { EXPECT_EQ(nearest("ax", {"ab", "ac"}), "ab"); }
+
+TEST(BaseJoin, PutsSeparatorsBetween) {
+  EXPECT_EQ(join({}), "");
+  EXPECT_EQ(join({"a"}), "a");
+  EXPECT_EQ(join({"a", "b", "c"}), "a, b, c");
+  EXPECT_EQ(join({"a", "b"}, " | "), "a | b");
+}
+
+TEST(BaseCheckDeathTest, ABrokenInvariantNamesConditionAndPlace) {
+  EXPECT_DEATH(ATTNLAB_CHECK(1 + 1 == 3, "arithmetic"), "1 \\+ 1 == 3 .*base_error_test.cpp.*arithmetic");
+  bool evaluated = false;
+  ATTNLAB_CHECK(true, (evaluated = true, std::string()));
+  EXPECT_FALSE(evaluated);
+}
+
+/// Values of the XXH3-128 canonical form, from the reference program xxhsum -H2.
+TEST(BaseHash, IsXxh3Of128Bits) {
+  EXPECT_EQ(hash_hex(""), "99aa06d3014798d86001c324468d497f");
+  EXPECT_EQ(hash_hex("attnlab"), "f2209b814d2acac5f3210829b3a64092");
+  std::string large(100000, '\0');
+  for (size_t i = 0; i < large.size(); ++i) large[i] = static_cast<char>(i * 7);
+  EXPECT_EQ(hash_hex(large), "4fb78cd2670dad5801271d2740e5fca3");
+}
+
+TEST(BaseHash, OfAFileIsThatOfItsBytes) {
+  const io::TemporaryFolder folder;
+  io::write_bytes(folder / "a", std::string("attn\0lab", 8));
+  EXPECT_EQ(hash_file(folder / "a"), hash_hex(std::string_view("attn\0lab", 8)));
+  io::write_bytes(folder / "empty", "");
+  EXPECT_EQ(hash_file(folder / "empty"), hash_hex(""));
+  EXPECT_THROW(hash_file(folder / "missing"), UserError);
+}
+
+}  // namespace
+}  // namespace attnlab::base
