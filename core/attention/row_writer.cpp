@@ -145,7 +145,7 @@ attnlab_status RowWriter::commit(int64_t count, int32_t flags) {
 attnlab_status RowWriter::pages(int64_t row, int64_t row_count, int64_t page_size, int64_t count,
                                 const int32_t* pages) {
   const int64_t tokens = tile_->problem().key.tokens;
-  if (page_size < 1) return broken(fmt::format("it wrote pages of {} keys", page_size));
+  if (page_size < 1 || page_size > INT32_MAX) return broken(fmt::format("it wrote pages of {} keys", page_size));
   std::vector<attnlab_range> written;
   for (int64_t i = 0; i < count; ++i) {
     const int64_t begin = pages[i] * page_size;

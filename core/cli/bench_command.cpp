@@ -22,11 +22,11 @@ int run(const po::variables_map& values) {
   const int repeats = values["repeats"].as<int>();
   if (repeats < 1 || repeats > 100000)
     throw base::UserError("--repeats is out of range", {.allowed = "1 to 100000"});
-  const base::ThreadLimit threads(values["threads"].as<int>());
+  const base::ThreadLimit threads(thread_option(values));
   const config::Document document = load_document(values);
   const plugin::Catalog catalog = load_catalog(values, config::plugin_folders(document));
   const config::RunPlan plan = config::resolve(document, catalog);
-  const auto source = data::open_source(plan.input);
+  const auto source = open_input(plan, document);
   measure::check_plan(plan, *source, document, {});
   attention::Execution execution;
   execution.kernels = &kernels::best_table();

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "core/plugin/crash.hpp"
 #include "core/plugin/probe.hpp"
 
 namespace attnlab::cli {
@@ -103,9 +104,37 @@ config::Document load_document(const po::variables_map& values) {
 plugin::Catalog load_catalog(const po::variables_map& values,
                              const std::vector<std::string>& config_folders) {
   const std::string program = plugin::probe_program();
+  // The environment and shared configs may name folders that are not everywhere; who types one means it.
+  for (const auto& folder : strings(values, "plugin-path")) {
+    if (!fs::is_directory(folder))
+      throw UserError("--plugin-path: there is no such folder", {.file = folder});
+  }
   const auto search =
       plugin::search_path(strings(values, "plugin"), strings(values, "plugin-path"), config_folders, program);
+  plugin::report_crashes();
   return plugin::Catalog::scan(search, program);
+}
+
+int thread_option(const po::variables_map& values) {
+  const int threads = values["threads"].as<int>();
+  if (threads < 0 || threads > 4096) {
+    throw UserError("--threads is out of range",
+                    {.found = std::to_string(threads), .allowed = "0 (all cores) to 4096"});
+  }
+  return threads;
+}
+
+std::unique_ptr<data::Source> open_input(const config::RunPlan& plan, const config::Document& document) {
+  try {
+    return data::open_source(plan.input);
+  } catch (const UserError& error) {
+    if (!error.mistake().file.empty()) throw;
+    base::Mistake mistake = error.mistake();
+    const base::Mistake where = document.where("/input");
+    mistake.file = where.file;
+    mistake.pointer = where.pointer;
+    throw UserError(error.summary(), mistake, error.exit());
+  }
 }
 
 const std::vector<Command>& commands() {

@@ -1,12 +1,15 @@
-// Commands of `attnlab`, and what they share: option tables, help, the path from options to a document and a catalog.
+// Commands of `attnlab`, and what they share: option tables, help, the path from options to a document and a
+// catalog.
 #pragma once
 
 #include <boost/program_options.hpp>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "core/config/run_plan.hpp"
+#include "core/data/problem.hpp"
 
 namespace attnlab::cli {
 
@@ -39,8 +42,13 @@ std::vector<std::string> positional(const po::variables_map& values);
 /// The config file of the command line with all overrides applied.
 config::Document load_document(const po::variables_map& values);
 plugin::Catalog load_catalog(const po::variables_map& values, const std::vector<std::string>& config_folders);
+/// The plan's input; a mistake that is in no file of its own is reported at the config's /input.
+std::unique_ptr<data::Source> open_input(const config::RunPlan& plan, const config::Document& document);
 /// "0,2-4" -> [0, 2, 3, 4].
 io::Json parse_index_list(const std::string& option, const std::string& text);
+
+/// --threads, checked: 0 means all cores.
+int thread_option(const po::variables_map& values);
 
 // The commands, one file each.
 Command run_command();

@@ -13,14 +13,21 @@ namespace {
 using base::Exit;
 using base::UserError;
 
+/// A line for each command whose name begins with `prefix`.
+std::string command_lines(const std::string& prefix) {
+  std::string text;
+  for (const auto& command : commands()) {
+    if (command.hidden || !command.name.starts_with(prefix)) continue;
+    text += fmt::format("  {:<28} {}\n", command.name + " " + command.arguments, command.summary);
+  }
+  return text;
+}
+
 std::string general_help() {
   std::string text =
       "attnlab: sparse and alternative attention, measured on CPUs\n\n"
-      "usage: attnlab COMMAND [ARGUMENTS] [OPTIONS]\n\ncommands:\n";
-  for (const auto& command : commands()) {
-    if (!command.hidden)
-      text += fmt::format("  {:<28} {}\n", command.name + " " + command.arguments, command.summary);
-  }
+      "usage: attnlab COMMAND [ARGUMENTS] [OPTIONS]\n\ncommands:\n" +
+      command_lines("");
   text +=
       "  help [COMMAND]               this text, or all about a command\n"
       "  version                      version of attnlab and its plugin ABI\n\n"
@@ -65,9 +72,13 @@ const Command* find_command(const std::vector<std::string>& words, size_t& used)
     if (name.starts_with(words[0] + " ")) family.push_back(name);
   }
   const std::string typed = words.size() > 1 && !family.empty() ? words[0] + " " + words[1] : words[0];
+  const auto& allowed = family.empty() ? names : family;
+  std::string suggestion = base::did_you_mean(typed, allowed);
+  // "confg show": the slip is in the first of two words.
+  if (suggestion.empty() && words.size() > 1)
+    suggestion = base::did_you_mean(words[0] + " " + words[1], allowed);
   throw UserError("unknown command \"" + typed + "\"",
-                  {.allowed = base::join(family.empty() ? names : family),
-                   .suggestion = base::did_you_mean(typed, family.empty() ? names : family)});
+                  {.allowed = base::join(allowed), .suggestion = suggestion});
 }
 
 int run(const Command& command, const std::vector<std::string>& arguments) {
@@ -119,8 +130,13 @@ int dispatch(std::vector<std::string> words) {
   }
   const bool help = words[0] == "help" || words[0] == "--help" || words[0] == "-h";
   if (help) words.erase(words.begin());
-  if (help && words.empty()) {
+  if (help && (words.empty() || words[0] == "version" || words[0] == "help")) {
     std::cout << general_help();
+    return 0;
+  }
+  if (const std::string family = command_lines(words[0] + " ");
+      help && words.size() == 1 && !family.empty()) {
+    std::cout << "commands:\n" << family;
     return 0;
   }
   size_t used = 0;

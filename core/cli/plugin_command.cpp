@@ -53,6 +53,16 @@ void print_info(const CatalogEntry& entry) {
 
 Json entry_json(const CatalogEntry& entry) {
   Json json = to_json(entry.descriptor);
+  // The probe's JSON carries codes; people and scripts get names.
+  json["facet"] = plugin::name_of(entry.descriptor.facet);
+  json["flags"] = plugin::flag_names(entry.descriptor.flags);
+  for (size_t i = 0; i < entry.descriptor.parameters.size(); ++i) {
+    const Parameter& parameter = entry.descriptor.parameters[i];
+    json["parameters"][i]["type"] = plugin::name_of(parameter.type);
+    if (parameter.type == plugin::ParameterType::list) {
+      json["parameters"][i]["item_type"] = plugin::name_of(parameter.item_type);
+    }
+  }
   json["file"] = entry.file;
   json["sdk_version"] = entry.note.sdk_version;
   json["compiler"] = entry.note.compiler;
@@ -83,10 +93,11 @@ int info(const po::variables_map& values) {
   const std::string id = positional(values)[0];
   const CatalogEntry* entry = catalog.find(id);
   if (entry == nullptr) {
-    throw UserError(
-        "no plugin provides \"" + id + "\"",
-        {.allowed = base::join(catalog.ids()), .suggestion = base::did_you_mean(id, catalog.ids())},
-        base::Exit::plugin_missing);
+    const std::string refusal = catalog.refusal_of(id);
+    throw UserError("no plugin provides \"" + id + "\"",
+                    {.allowed = base::join(catalog.ids()),
+                     .suggestion = refusal.empty() ? base::did_you_mean(id, catalog.ids()) : refusal},
+                    base::Exit::plugin_missing);
   }
   if (values.count("json") != 0) {
     std::cout << entry_json(*entry).dump(2) << "\n";

@@ -1,4 +1,5 @@
-// Progress of long work on stderr: one line that rewrites itself on a terminal, a plain line now and then elsewhere.
+// Progress of long work on stderr: one line that rewrites itself on a terminal, a plain line now and then
+// elsewhere.
 #pragma once
 
 #include <chrono>

@@ -33,9 +33,9 @@ void options(po::options_description& table) {
   add_config_options(table);
   add_plugin_options(table);
   table.add_options()("out", po::value<std::string>()->value_name("DIR"),
-                      "result folder; default attnlab-runs/<title>-<run id>")(
+                      "result folder; default attnlab-runs/<config>-<run id>")(
       "dump", po::value<std::string>()->value_name("LIST"), "write planes as npy: mask,output,weights")(
-      "max-dump-bytes", po::value<uint64_t>()->value_name("N")->default_value(uint64_t{1} << 30, "1 GiB"),
+      "max-dump-bytes", po::value<int64_t>()->value_name("N")->default_value(int64_t{1} << 30, "1 GiB"),
       "refuse larger dumps")("threads", po::value<int>()->value_name("N")->default_value(0, "all cores"),
                              "threads; results do not depend on it")(
       "tile-bytes", po::value<int64_t>()->value_name("N")->default_value(int64_t{4} << 20, "4 MiB"),
@@ -107,6 +107,7 @@ Inputs describe_inputs(const config::RunPlan& plan, const plugin::Catalog& catal
 std::string run_id(const Json& resolved, const Inputs& inputs) {
   Json identity = resolved;
   for (const char* path : {"trace", "npz", "safetensors"}) identity["input"].erase(path);
+  for (const char* name : {"title", "plugin_path"}) identity.erase(name);
   identity["files"] = Json::array();
   for (const auto* list : {&inputs.data, &inputs.plugins}) {
     for (const auto& file : *list) identity["files"].push_back(file["hash"]);
@@ -116,11 +117,13 @@ std::string run_id(const Json& resolved, const Inputs& inputs) {
 }
 
 Json resolved_json(const config::RunPlan& plan, const plugin::Catalog& catalog, const data::Source& source) {
-  Json json = to_json(plan, catalog);
+  // Filled in before it is written, so that the key order, and with it the run id, survives a run of
+  // resolved.json.
   const auto attention = measure::attention_options(plan, source);
-  json["attention"]["causal"] = attention.causal;
-  json["attention"]["scale"] = double{attention.scale};
-  return json;
+  config::RunPlan complete = plan;
+  complete.attention.causal = attention.causal;
+  complete.attention.scale = double{attention.scale};
+  return to_json(complete, catalog);
 }
 
 /// The result folder, filled as the run goes.
@@ -128,9 +131,12 @@ class ResultFolder {
  public:
   ResultFolder(std::string path, const Json& resolved, const Json& provenance) : path_(std::move(path)) {
     io::create_directories(path_);
-    // A folder holds one run: lines of an earlier one must not precede ours.
-    std::error_code ignored;
-    fs::remove(path_ + "/rows.jsonl", ignored);
+    // A folder holds one run: nothing of an earlier one may lie beside ours.
+    for (const char* name :
+         {"rows.jsonl", "result.json", "pictures.json", "time.json", "report.md", "report.html"}) {
+      std::error_code ignored;
+      fs::remove(path_ + "/" + name, ignored);
+    }
     write("resolved.json", resolved, 2);
     write("provenance.json", provenance, 2);
     rows_ = std::make_unique<io::JsonlWriter>(path_ + "/rows.jsonl");
@@ -179,25 +185,30 @@ void print_result(const measure::RunRecord& run, const std::string& format) {
 int run(const po::variables_map& values) {
   const std::string format = values["format"].as<std::string>();
   if (format != "table" && format != "json" && format != "csv") {
-    throw UserError("--format: unknown format", {.found = format, .allowed = "table | json | csv"});
+    throw UserError("--format: unknown format",
+                    {.found = format,
+                     .allowed = "table | json | csv",
+                     .suggestion = base::did_you_mean(format, {"table", "json", "csv"})});
+  }
+  if (values.count("out") != 0 && values["out"].as<std::string>().empty())
+    throw UserError("--out needs a folder");
+  if (const auto limit = values["max-dump-bytes"].as<int64_t>(); limit < 0) {
+    throw UserError("--max-dump-bytes must not be negative", {.found = std::to_string(limit)});
   }
   if (values["tile-bytes"].as<int64_t>() < 1) throw UserError("--tile-bytes must be positive");
-  if (values["threads"].as<int>() < 0 || values["threads"].as<int>() > 4096) {
-    throw UserError("--threads is out of range", {.allowed = "0 (all cores) to 4096"});
-  }
-  const base::ThreadLimit threads(values["threads"].as<int>());
+  const base::ThreadLimit threads(thread_option(values));
   const config::Document document = load_document(values);
   const plugin::Catalog catalog = load_catalog(values, config::plugin_folders(document));
   const config::RunPlan plan = config::resolve(document, catalog);
   std::vector<attention::Pipeline> pipelines;
   for (const auto& pipeline : plan.pipelines) pipelines.emplace_back(pipeline, catalog, document);
-  const auto source = data::open_source(plan.input);
+  const auto source = open_input(plan, document);
 
   measure::ExperimentOptions experiment;
   experiment.execution.kernels = &kernels::best_table();
   experiment.execution.tile_bytes = values["tile-bytes"].as<int64_t>();
   experiment.dump = parse_dump(values);
-  experiment.max_dump_bytes = values["max-dump-bytes"].as<uint64_t>();
+  experiment.max_dump_bytes = static_cast<uint64_t>(values["max-dump-bytes"].as<int64_t>());
   experiment.reference = values.count("reference") != 0;
   measure::check_plan(plan, *source, document, experiment);
 

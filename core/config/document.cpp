@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <set>
 
 #include "core/io/atomic_file.hpp"
@@ -18,32 +19,77 @@ using io::Json;
 constexpr size_t size_limit = size_t{64} << 20;
 constexpr int depth_limit = 64;
 
-/// Strict parsing: comments are allowed, duplicate keys are not (nlohmann would silently keep the last), and
-/// the nesting is bounded because a deep document would overflow the stack later.
-Json parse(const std::string& text, const std::string& file) {
-  std::vector<std::set<std::string>> keys;
-  std::string duplicate;
-  bool too_deep = false;
-  auto watch = [&](int depth, Json::parse_event_t event, Json& parsed) {
-    if (depth > depth_limit) too_deep = true;
+/// Watches a parse: where it is, keys that an object holds twice, and how deep it is.
+class ParseWatch {
+ public:
+  /// For Json::parse. False drops what was parsed.
+  bool operator()(int depth, Json::parse_event_t event, Json& parsed) {
+    too_deep_ = too_deep_ || depth > depth_limit;
+    if (too_deep_) return false;
     switch (event) {
       case Json::parse_event_t::object_start:
-        keys.emplace_back();
+      case Json::parse_event_t::array_start:
+        open_.push_back({.is_array = event == Json::parse_event_t::array_start});
         break;
       case Json::parse_event_t::object_end:
-        keys.pop_back();
+      case Json::parse_event_t::array_end:
+        open_.pop_back();
+        end_value();
+        break;
+      case Json::parse_event_t::value:
+        end_value();
         break;
       case Json::parse_event_t::key:
-        if (!keys.back().insert(parsed.get<std::string>()).second) duplicate = parsed.get<std::string>();
-        break;
-      default:
+        open_.back().key = parsed.get<std::string>();
+        if (!open_.back().keys.insert(open_.back().key).second && duplicate_.empty()) duplicate_ = pointer();
         break;
     }
-    return !too_deep;
+    return true;
+  }
+  /// Throws UserError at `prefix` + the place for a duplicate key (nlohmann would silently keep the last),
+  /// and for nesting that would overflow the stack later.
+  void check(const std::string& file, const std::string& prefix) const {
+    if (too_deep_) {
+      throw UserError(fmt::format("nested more than {} levels deep", depth_limit),
+                      {.file = file, .pointer = prefix});
+    }
+    if (duplicate_.empty()) return;
+    throw UserError(
+        "the key \"" + duplicate_.substr(duplicate_.rfind('/') + 1) + "\" appears twice in one object",
+        {.file = file, .pointer = prefix + duplicate_});
+  }
+
+ private:
+  struct Container {
+    bool is_array = false;
+    size_t index = 0;
+    std::string key{};
+    std::set<std::string> keys{};
   };
+  void end_value() {
+    if (!open_.empty()) ++open_.back().index;
+  }
+  std::string pointer() const {
+    std::string text;
+    for (const auto& container : open_) {
+      text += "/" + (container.is_array ? std::to_string(container.index) : escape(container.key));
+    }
+    return text;
+  }
+
+  std::vector<Container> open_;
+  std::string duplicate_;
+  bool too_deep_ = false;
+};
+
+/// Strict parsing, with comments.
+Json parse(const std::string& text, const std::string& file) {
+  ParseWatch watch;
   Json json;
   try {
-    json = Json::parse(text, watch, true, true);
+    json = Json::parse(text, std::ref(watch), true, true);
+  } catch (const Json::out_of_range&) {
+    throw UserError("a number is too large for a double", {.file = file});
   } catch (const Json::parse_error& error) {
     std::string message = error.what();
     // "[json.exception.parse_error.101] parse error at line 3, column 5: ..." -> from "line" on.
@@ -51,9 +97,7 @@ Json parse(const std::string& text, const std::string& file) {
     throw UserError("not valid JSON: " + (start == std::string::npos ? message : message.substr(start)),
                     {.file = file});
   }
-  if (!duplicate.empty())
-    throw UserError("the key \"" + duplicate + "\" appears twice in one object", {.file = file});
-  if (too_deep) throw UserError(fmt::format("nested more than {} levels deep", depth_limit), {.file = file});
+  watch.check(file, "");
   if (!json.is_object()) {
     throw UserError("a config is a JSON object",
                     {.file = file, .found = json.type_name(), .allowed = "{ ... }"});
@@ -121,7 +165,14 @@ Document Document::load(const std::string& path) {
                                                              .found = base.dump(),
                                                              .allowed = "a path or a list of paths"});
         }
-        self(self, (fs::path(origin.folder) / base.get<std::string>()).lexically_normal().string());
+        const std::string base_file =
+            (fs::path(origin.folder) / base.get<std::string>()).lexically_normal().string();
+        std::error_code ignored;
+        if (!fs::exists(base_file, ignored)) {
+          throw UserError("it extends a file that does not exist",
+                          {.file = file, .pointer = "/extends", .found = base_file});
+        }
+        self(self, base_file);
       }
       json.erase("extends");
     }
@@ -161,9 +212,15 @@ void Document::set(const std::string& assignment) {
                     {.found = assignment, .allowed = "--set /attention/causal=false"});
   }
   std::string text = assignment.substr(equals + 1);
-  Json value = Json::parse(text, nullptr, false);
-  if (value.is_discarded()) value = text;
-  set(assignment.substr(0, equals), std::move(value), {"--set", fs::current_path().string()});
+  std::string pointer = assignment.substr(0, equals);
+  Json value = text;
+  // Strict like a file: a text that is no JSON is a string, but JSON that is wrong is a mistake.
+  if (Json::accept(text)) {
+    ParseWatch watch;
+    value = Json::parse(text, std::ref(watch), false);
+    watch.check("--set", pointer);
+  }
+  set(pointer, std::move(value), {"--set", fs::current_path().string()});
 }
 
 void Document::set(const std::string& pointer, Json value, const Origin& origin) {
@@ -171,10 +228,13 @@ void Document::set(const std::string& pointer, Json value, const Origin& origin)
   std::string walked;
   for (const auto& token : split(pointer)) {
     base::Mistake mistake{.file = origin.label, .pointer = walked + "/" + escape(token)};
+    if (place->is_null() && token == "-") *place = Json::array();
     if (place->is_array()) {
       size_t index = array_index(*place, token, mistake);
       if (index == place->size()) place->push_back(Json());
       place = &(*place)[index];
+      walked += "/" + std::to_string(index);
+      continue;
     } else if (place->is_object() || place->is_null()) {
       place = &(*place)[token];
     } else {
@@ -184,8 +244,9 @@ void Document::set(const std::string& pointer, Json value, const Origin& origin)
     walked += "/" + escape(token);
   }
   *place = std::move(value);
-  forget_origins(pointer);
-  origins_[pointer] = origin;
+  // Not `pointer`: its "-" has become an index.
+  forget_origins(walked);
+  origins_[walked] = origin;
 }
 
 const Origin& Document::origin(const std::string& pointer) const {

@@ -3,12 +3,9 @@
 #include "core/config/schema.hpp"
 
 namespace attnlab::config {
-namespace {
-
 using io::Json;
 
-Json stage_json(const StagePlan& stage, const plugin::Catalog& catalog) {
-  const auto& method = catalog.find(stage.masker)->descriptor;
+Json to_json(const StagePlan& stage, const plugin::Descriptor& method) {
   Json json;
   json["masker"] = stage.masker;
   json["name"] = stage.name;
@@ -37,6 +34,8 @@ Json stage_json(const StagePlan& stage, const plugin::Catalog& catalog) {
   json["reduce"] = selector.reduce == SelectorPlan::Reduce::mean ? "mean" : "max";
   return json;
 }
+
+namespace {
 
 Json input_json(const InputSpec& input) {
   Json json;
@@ -69,10 +68,13 @@ Json input_json(const InputSpec& input) {
 Json to_json(const RunPlan& plan, const plugin::Catalog& catalog) {
   Json json;
   if (!plan.title.empty()) json["title"] = plan.title;
+  if (!plan.plugin_path.empty()) json["plugin_path"] = plan.plugin_path;
   json["pipelines"] = Json::object();
   for (const auto& pipeline : plan.pipelines) {
     Json stages = Json::array();
-    for (const auto& stage : pipeline.stages) stages.push_back(stage_json(stage, catalog));
+    for (const auto& stage : pipeline.stages) {
+      stages.push_back(to_json(stage, catalog.find(stage.masker)->descriptor));
+    }
     json["pipelines"][pipeline.name] = stages;
   }
   json["attention"] = Json::object();

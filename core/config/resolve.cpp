@@ -33,7 +33,13 @@ void check_name(const std::string& name, const char* what, const Mistake& where)
 }
 
 std::string wanted_method(const Document& document, const std::string& pointer, const Json& stage) {
-  if (!stage.is_object() || !stage.contains("masker") || !stage["masker"].is_string()) {
+  if (stage.is_object() && stage.contains("masker") && !stage["masker"].is_string()) {
+    Mistake mistake = document.where(pointer + "/masker");
+    mistake.found = stage["masker"].dump().substr(0, 80);
+    mistake.allowed = "the id of a masker, such as \"sink\"";
+    throw UserError("\"masker\" has the wrong type", mistake);
+  }
+  if (!stage.is_object() || !stage.contains("masker")) {
     Mistake mistake = document.where(pointer);
     mistake.found = stage.dump().substr(0, 80);
     mistake.allowed = "{\"masker\": \"<id>\", ...}";
@@ -48,12 +54,7 @@ std::string wanted_method(const Document& document, const std::string& pointer, 
   mistake.found = "\"" + id + "\"";
   mistake.allowed = base::join(catalog.ids());
   mistake.suggestion = base::did_you_mean(id, catalog.ids());
-  for (const auto& file : catalog.refused()) {
-    const auto& ids = file.note.ids;
-    if (std::find(ids.begin(), ids.end(), id) != ids.end()) {
-      mistake.suggestion = file.path + " holds it but cannot be used: " + file.refused;
-    }
-  }
+  if (const std::string refusal = catalog.refusal_of(id); !refusal.empty()) mistake.suggestion = refusal;
   throw UserError("no plugin provides this masker", mistake, base::Exit::plugin_missing);
 }
 
@@ -262,6 +263,7 @@ RunPlan resolve(const Document& document, const plugin::Catalog& catalog) {
   plan.layers = to_integers(run.at("layers"));
   plan.heads = to_integers(run.at("heads"));
   plan.seed = static_cast<uint64_t>(run.at("seed").as<int64_t>());
+  plan.plugin_path = plugin_folders(document);
 
   const Json& pipelines = member(root, "pipelines", nothing);
   if (!pipelines.is_object() || pipelines.empty()) {

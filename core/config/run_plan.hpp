@@ -62,6 +62,7 @@ struct RunPlan {
   std::vector<int64_t> layers;     ///< empty: all
   std::vector<int64_t> heads;      ///< query heads; empty: all
   uint64_t seed = 0;
+  std::vector<std::string> plugin_path;  ///< absolute
 };
 
 /// Folders of "plugin_path", absolute. Separate from `resolve` because the catalog must exist first.
@@ -70,6 +71,9 @@ std::vector<std::string> plugin_folders(const Document& document);
 /// Validates the whole document against the catalog and fills in the defaults. Throws UserError for the first
 /// mistake; an unknown masker is Exit::plugin_missing.
 RunPlan resolve(const Document& document, const plugin::Catalog& catalog);
+
+/// A stage with every key written out.
+io::Json to_json(const StagePlan& stage, const plugin::Descriptor& method);
 
 /// The resolved config: a valid config with every default written out.
 io::Json to_json(const RunPlan& plan, const plugin::Catalog& catalog);

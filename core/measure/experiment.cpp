@@ -214,23 +214,8 @@ std::vector<StageRecord> describe_stages(const config::PipelinePlan& plan, const
   std::vector<StageRecord> records;
   for (size_t s = 0; s < plan.stages.size(); ++s) {
     const auto& method = pipeline.stages()[s].masker.descriptor();
-    StageRecord record{plan.stages[s].name, plan.stages[s].masker, io::Json::object()};
-    for (size_t i = 0; i < method.parameters.size(); ++i) {
-      record.parameters[method.parameters[i].key] = to_json(plan.stages[s].values[i]);
-    }
-    if (const auto& selector = plan.stages[s].selector; selector) {
-      switch (selector->kind) {
-        case config::SelectorPlan::Kind::top_k:
-          record.parameters["heavy_size"] = to_json(plugin::Value{selector->heavy_size});
-          break;
-        case config::SelectorPlan::Kind::top_p:
-          record.parameters["top_p"] = selector->top_p;
-          break;
-        case config::SelectorPlan::Kind::threshold:
-          record.parameters["threshold"] = selector->threshold;
-          break;
-      }
-    }
+    StageRecord record{plan.stages[s].name, plan.stages[s].masker, to_json(plan.stages[s], method)};
+    for (const char* key : {"masker", "name"}) record.parameters.erase(key);
     records.push_back(std::move(record));
   }
   return records;

@@ -84,6 +84,16 @@ const CatalogEntry* Catalog::find(const std::string& id) const {
   return found == entries_.end() ? nullptr : &found->second;
 }
 
+std::string Catalog::refusal_of(const std::string& id) const {
+  for (const auto& file : refused_) {
+    const auto& ids = file.note.ids;
+    if (std::find(ids.begin(), ids.end(), id) != ids.end()) {
+      return file.path + " holds it but cannot be used: " + file.refused;
+    }
+  }
+  return "";
+}
+
 std::vector<std::string> Catalog::ids() const {
   std::vector<std::string> ids;
   for (const auto& [id, entry] : entries_) {

@@ -44,6 +44,8 @@ class Catalog {
 
   /// The entry, or nullptr.
   const CatalogEntry* find(const std::string& id) const;
+  /// "FILE holds it but cannot be used: REASON" when a refused file names the id in its note, else "".
+  std::string refusal_of(const std::string& id) const;
   /// All ids of a kind that a pipeline may name.
   std::vector<std::string> ids() const;
   /// Adds a method that is linked into the program; it wins over files. For tests.

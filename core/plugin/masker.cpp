@@ -38,6 +38,7 @@ Masker::Masker(const Catalog& catalog, const CatalogEntry& entry, const std::vec
   ValuePack pack(descriptor_.parameters, values);
   attnlab_error error = no_error();
   void* instance = nullptr;
+  const CallMark mark(call("create"));
   attnlab_status status = table_->create(host_->table(), pack.data(), pack.size(), &instance, &error);
   if (status == ATTNLAB_INVALID_PARAMETER) {
     base::Mistake mistake = where;
@@ -54,6 +55,10 @@ void Masker::check(attnlab_status status, const attnlab_error& error, const std:
   throw base::UserError(
       fmt::format("plugin {} failed in {} (stage \"{}\"): {}", descriptor_.id, slot, stage_, message),
       {.file = file_}, base::Exit::plugin_broken);
+}
+
+PluginCall Masker::call(const char* slot, const attnlab_tile* tile) const {
+  return {file_.c_str(), descriptor_.id.c_str(), stage_.c_str(), slot, tile};
 }
 
 std::string Masker::place(const attnlab_tile& tile) const {
@@ -83,12 +88,14 @@ std::vector<ColumnSpec> Masker::columns(const attnlab_geometry& geometry) const 
     return ATTNLAB_OK;
   };
   attnlab_error error = no_error();
+  const CallMark mark(call("columns"));
   check(table_->columns(self_.get(), &geometry, &sink, &error), error, "columns");
   return specs;
 }
 
 void Masker::encode(const attnlab_key_block& block, const attnlab_columns& columns) const {
   attnlab_error error = no_error();
+  const CallMark mark(call("encode"));
   check(table_->encode(self_.get(), &block, &columns, &error), error,
         fmt::format("encode (layer {}, KV head {}, keys {} to {})", block.layer, block.kv_head, block.begin,
                     block.end));
@@ -96,23 +103,27 @@ void Masker::encode(const attnlab_key_block& block, const attnlab_columns& colum
 
 void Masker::end_prompt(const attnlab_prompt& prompt, const attnlab_columns& columns, void* state) const {
   attnlab_error error = no_error();
+  const CallMark mark(call("end_prompt"));
   check(table_->end_prompt(self_.get(), &prompt, &columns, state, &error), error, "end_prompt");
 }
 
 void Masker::feedback(const attnlab_feedback& feedback, const attnlab_columns& columns, void* state) const {
   attnlab_error error = no_error();
+  const CallMark mark(call("feedback"));
   check(table_->feedback(self_.get(), &feedback, &columns, state, &error), error, "feedback");
 }
 
 void Masker::select(const attnlab_tile& tile, const attnlab_prior& prior,
                     const attnlab_row_writer& out) const {
   attnlab_error error = no_error();
+  const CallMark mark(call("select", &tile));
   attnlab_status status = table_->select(self_.get(), &tile, &prior, &out, &error);
   if (status != ATTNLAB_OK) check(status, error, "select (" + place(tile) + ")");
 }
 
 void Masker::score(const attnlab_tile& tile, attnlab_scores& scores) const {
   attnlab_error error = no_error();
+  const CallMark mark(call("score", &tile));
   attnlab_status status = table_->score(self_.get(), &tile, &scores, &error);
   if (status != ATTNLAB_OK) check(status, error, "score (" + place(tile) + ")");
 }

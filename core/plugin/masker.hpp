@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/plugin/catalog.hpp"
+#include "core/plugin/crash.hpp"
 #include "core/plugin/host_table.hpp"
 
 namespace attnlab::plugin {
@@ -54,6 +55,7 @@ class Masker final {
 
  private:
   std::string place(const attnlab_tile& tile) const;
+  PluginCall call(const char* slot, const attnlab_tile* tile = nullptr) const;
 
   Descriptor descriptor_;
   std::string file_, stage_;

@@ -79,8 +79,9 @@ Size parse_size(const Parameter& p, const Json& json, const Mistake& where) {
   }
   if (std::isnan(size.fraction) || size.fraction > 1 || size.fraction < 0 ||
       (size.fraction == 0 && !zero_allowed)) {
-    wrong(size.fraction > 1 ? "is a fraction above 1 (a count is written without a decimal point)"
-                            : "is not a fraction in range");
+    wrong(size.fraction <= 1 || std::isnan(size.fraction) ? "is not a fraction in range"
+          : json.is_string()                              ? "is a fraction above 1"
+                             : "is a fraction above 1 (a count is written without a decimal point)");
   }
   return size;
 }

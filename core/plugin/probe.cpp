@@ -48,7 +48,7 @@ std::optional<Json> read_cache(const std::string& file) {
   std::ifstream stream(file);
   if (!stream) return std::nullopt;
   Json json = Json::parse(stream, nullptr, false);
-  if (json.is_discarded()) return std::nullopt;
+  if (!json.is_object() || !(json.contains("refused") || json.contains("methods"))) return std::nullopt;
   return json;
 }
 
@@ -66,7 +66,8 @@ void write_cache(const std::string& file, const Json& json) {
 Json run_probe(const std::string& path, const std::string& program) {
   ChildResult child = run_child({program, "plugin-probe", path}, time_limit);
   if (child.timed_out) {
-    return {{"refused", fmt::format("it did not describe itself within {} s", time_limit.count())}};
+    return {{"refused", fmt::format("it did not describe itself within {} s", time_limit.count())},
+            {"timed_out", true}};
   }
   if (child.signal != 0) {
     return {{"refused", fmt::format("it crashes when loaded ({})", ::strsignal(child.signal))}};
@@ -104,7 +105,8 @@ ProbedFile probe(const std::string& path, const std::string& program) {
     std::optional<Json> json = cached.empty() ? std::nullopt : read_cache(cached);
     if (!json) {
       json = run_probe(path, program);
-      if (!cached.empty()) write_cache(cached, *json);
+      // A time-out may be the machine's fault: it is not remembered.
+      if (!cached.empty() && !json->contains("timed_out")) write_cache(cached, *json);
     }
     if (json->contains("refused")) {
       result.refused = json->at("refused").get<std::string>();

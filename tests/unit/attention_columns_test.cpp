@@ -93,7 +93,8 @@ struct Coprime : attnlab::Scorer {
     d.id("coprime").summary("Pages without a common boundary.").selector("top_k");
   }
   void columns(attnlab::Columns& c, const attnlab::Geometry&) const {
-    for (int64_t page : {1048576, 1048575, 1048573, 1048571}) c.per_page<float>(std::to_string(page), page, 1);
+    for (int64_t page : {1048576, 1048575, 1048573, 1048571})
+      c.per_page<float>(std::to_string(page), page, 1);
   }
   void encode(const attnlab::KeyBlock&, attnlab::ColumnsView&) const {}
   void score(const attnlab::Tile&, attnlab::Scores&) const {}
@@ -249,7 +250,9 @@ TEST_F(AttentionKeyState, TheEndOfThePromptFillsSequenceRecordsThatStay) {
   EXPECT_EQ(centre(state.fork()), expected);
 }
 
-const Opaque::State& opaque_of(const KeyState& state) { return *static_cast<const Opaque::State*>(state.opaque()); }
+const Opaque::State& opaque_of(const KeyState& state) {
+  return *static_cast<const Opaque::State*>(state.opaque());
+}
 
 TEST_F(AttentionKeyState, OpaqueStateIsAppendedTruncatedAndForked) {
   const int live = Opaque::State::live;
@@ -274,7 +277,8 @@ TEST_F(AttentionKeyState, OpaqueStateIsAppendedTruncatedAndForked) {
   EXPECT_EQ(Opaque::State::live, live) << "every state is destroyed by the side that made it";
 }
 
-/// The common page boundary would overflow 64 bits: such columns must be refused, not divided by a wrapped number.
+/// The common page boundary would overflow 64 bits: such columns must be refused, not divided by a wrapped
+/// number.
 TEST_F(AttentionKeyState, PageSizesWithoutAUsefulCommonMultipleAreRefused) {
   const plugin::Masker masker = plugin::instance_of(catalog_, "coprime");
   EXPECT_THROW(fresh(masker), base::UserError);

@@ -34,7 +34,8 @@ Flags flags_of(const RowList& list) {
   Flags flags;
   flags.deterministic = flags_of(list.runs);
   for (int32_t id : list.ids) flags.deterministic[static_cast<size_t>(id)] = 1;
-  for (size_t i = 0; i < list.sampled.size(); ++i) flags.log_weight[static_cast<size_t>(list.sampled[i])] = list.log_weight[i];
+  for (size_t i = 0; i < list.sampled.size(); ++i)
+    flags.log_weight[static_cast<size_t>(list.sampled[i])] = list.log_weight[i];
   return flags;
 }
 
@@ -142,7 +143,8 @@ TEST(AttentionRowList, ClipCutsInvisibleKeysOut) {
     const HiddenBits hidden = generate.hidden(words);
     const int64_t end = generate.below(key_limit + 1);
     std::vector<int> expected = flags_of(runs);
-    for (int32_t key = 0; key < key_limit; ++key) expected[static_cast<size_t>(key)] &= is_visible(key, end, hidden);
+    for (int32_t key = 0; key < key_limit; ++key)
+      expected[static_cast<size_t>(key)] &= is_visible(key, end, hidden);
     clip_runs(runs, end, hidden);
     ASSERT_TRUE(runs_normal(runs)) << seed;
     ASSERT_EQ(flags_of(runs), expected) << seed;
@@ -173,14 +175,17 @@ TEST(AttentionRowList, UniteLetsDeterministicKeysAbsorbSampledOnes) {
     Flags expected;
     for (size_t key = 0; key < key_limit; ++key) {
       expected.deterministic[key] = left.deterministic[key] | right.deterministic[key];
-      if (expected.deterministic[key] == 0) expected.log_weight[key] = std::max(left.log_weight[key], right.log_weight[key]);
+      if (expected.deterministic[key] == 0)
+        expected.log_weight[key] = std::max(left.log_weight[key], right.log_weight[key]);
     }
     RowList out = generate.list(true);
     unite(a, b, out);
     ASSERT_TRUE(is_normal(out)) << seed;
     ASSERT_EQ(flags_of(out), expected) << seed;
-    ASSERT_EQ(out.size(), std::count_if(expected.deterministic.begin(), expected.deterministic.end(), [](int f) { return f != 0; }) +
-                              std::count_if(expected.log_weight.begin(), expected.log_weight.end(), [](float w) { return w > 0; }));
+    ASSERT_EQ(out.size(), std::count_if(expected.deterministic.begin(), expected.deterministic.end(),
+                                        [](int f) { return f != 0; }) +
+                              std::count_if(expected.log_weight.begin(), expected.log_weight.end(),
+                                            [](float w) { return w > 0; }));
   }
 }
 
@@ -201,7 +206,8 @@ TEST(AttentionRowList, CandidatesAreVisibleAndNotDeterministic) {
     const Flags flags = flags_of(active);
     std::vector<int> expected(key_limit);
     for (int32_t key = 0; key < key_limit; ++key) {
-      expected[static_cast<size_t>(key)] = is_visible(key, end, hidden) && flags.deterministic[static_cast<size_t>(key)] == 0;
+      expected[static_cast<size_t>(key)] =
+          is_visible(key, end, hidden) && flags.deterministic[static_cast<size_t>(key)] == 0;
     }
     std::vector<Range> out = {{3, 4}};
     const int64_t count = candidates(active, end, hidden, out);
@@ -234,7 +240,8 @@ TEST(AttentionSelection, RowsShareListsUntilTheyAreAssigned) {
   EXPECT_EQ(selection.list_id(4), selection.list_id(1));
   EXPECT_EQ(&selection.list(4), &selection.list(2));
   selection.assign(2, 1).ids = {9};
-  EXPECT_EQ(selection.list(1).ids, std::vector<int32_t>{7}) << "another row's new list leaves the old one alone";
+  EXPECT_EQ(selection.list(1).ids, std::vector<int32_t>{7})
+      << "another row's new list leaves the old one alone";
   EXPECT_EQ(selection.list(4).ids, std::vector<int32_t>{7});
 }
 

@@ -32,22 +32,26 @@ class AttentionRowWriterTest : public ::testing::Test {
   attnlab_status ids(int64_t row, int64_t rows, const std::vector<int32_t>& list, int32_t flags = 0) {
     int32_t* slots = nullptr;
     const auto n = static_cast<int64_t>(list.size());
-    if (attnlab_status status = writer_.reserve(row, rows, n, false, &slots, nullptr); status != ATTNLAB_OK) return status;
+    if (attnlab_status status = writer_.reserve(row, rows, n, false, &slots, nullptr); status != ATTNLAB_OK)
+      return status;
     std::copy(list.begin(), list.end(), slots);
     return writer_.commit(n, flags);
   }
-  attnlab_status weighted(int64_t row, int64_t rows, const std::vector<int32_t>& list, const std::vector<float>& weights,
-                          int32_t flags = 0) {
+  attnlab_status weighted(int64_t row, int64_t rows, const std::vector<int32_t>& list,
+                          const std::vector<float>& weights, int32_t flags = 0) {
     int32_t* slots = nullptr;
     float* log_weight = nullptr;
     const auto n = static_cast<int64_t>(list.size());
-    if (attnlab_status status = writer_.reserve(row, rows, n, true, &slots, &log_weight); status != ATTNLAB_OK) return status;
+    if (attnlab_status status = writer_.reserve(row, rows, n, true, &slots, &log_weight);
+        status != ATTNLAB_OK)
+      return status;
     std::copy(list.begin(), list.end(), slots);
     std::copy(weights.begin(), weights.end(), log_weight);
     return writer_.commit(n, flags);
   }
   attnlab_status pages(int64_t row, int64_t rows, int64_t page_size, const std::vector<int32_t>& list) {
-    return writer_.table().pages(&writer_, row, rows, page_size, static_cast<int64_t>(list.size()), list.data());
+    return writer_.table().pages(&writer_, row, rows, page_size, static_cast<int64_t>(list.size()),
+                                 list.data());
   }
   float* dense(int64_t row, int64_t rows) {
     float* probability = nullptr;
@@ -64,7 +68,8 @@ class AttentionRowWriterTest : public ::testing::Test {
     begin(may_sample);
     write();
     writer_.finish(prior_, false, out_);
-    EXPECT_NE(writer_.violation().find(words), std::string::npos) << "\"" << writer_.violation() << "\" for " << words;
+    EXPECT_NE(writer_.violation().find(words), std::string::npos)
+        << "\"" << writer_.violation() << "\" for " << words;
   }
 };
 
@@ -120,7 +125,11 @@ TEST_F(AttentionRowWriterTest, SampledKeysOfSeveralCallsAreUnitedInAnyOrder) {
 }
 
 TEST_F(AttentionRowWriterTest, AKeySampledTwiceIsBroken) {
-  expect_broken([&] { weighted(0, 1, {1, 7}, {1, 1}), weighted(0, 1, {7, 8}, {1, 1}); }, "sampled key 7 of row 0 twice");
+  expect_broken(
+      [&] {
+        weighted(0, 1, {1, 7}, {1, 1}), weighted(0, 1, {7, 8}, {1, 1});
+      },
+      "sampled key 7 of row 0 twice");
 }
 
 TEST_F(AttentionRowWriterTest, CommittingFewerDropsTheRest) {
@@ -190,7 +199,8 @@ TEST_F(AttentionRowWriterTest, AStageAddsToThePriorOrReplacesIt) {
   EXPECT_EQ(added.ids, (std::vector<int32_t>{3, 6}));
   EXPECT_EQ(added.sampled, std::vector<int32_t>{4});
   EXPECT_EQ(added.log_weight, std::vector<float>{0.4f});
-  EXPECT_EQ(out_.list(1).runs, (std::vector<Range>{{0, 2}})) << "a row that the stage leaves alone keeps its prior";
+  EXPECT_EQ(out_.list(1).runs, (std::vector<Range>{{0, 2}}))
+      << "a row that the stage leaves alone keeps its prior";
   const RowList& refined = finish(0, true);
   EXPECT_TRUE(refined.runs.empty());
   EXPECT_EQ(refined.ids, (std::vector<int32_t>{1, 3, 6}));
@@ -201,7 +211,7 @@ TEST_F(AttentionRowWriterTest, RowsOfAQueryShareAListExactlyWhenTheirKeysAreTheS
   begin();
   ranges(0, 2, {{0, 2}});  // one list for the group
   ids(2, 2, {1});
-  ids(3, 1, {4});     // and one more key for the second head
+  ids(3, 1, {4});          // and one more key for the second head
   ranges(4, 4, {{0, 2}});  // two queries: other visible keys, other lists
   finish(0);
   EXPECT_EQ(out_.list_id(0), out_.list_id(1));
@@ -228,8 +238,14 @@ TEST_F(AttentionRowWriterTest, RowsThatSeeDifferentKeysNeverShare) {
 }
 
 TEST_F(AttentionRowWriterTest, RowsOutsideTheTileAreBroken) {
-  for (auto [row, rows] : {std::pair<int64_t, int64_t>{-1, 1}, {8, 1}, {7, 2}, {0, 9}, {0, 0}, {0, -1},
-                           {INT64_MAX, 1}, {1, INT64_MAX}}) {
+  for (auto [row, rows] : {std::pair<int64_t, int64_t>{-1, 1},
+                           {8, 1},
+                           {7, 2},
+                           {0, 9},
+                           {0, 0},
+                           {0, -1},
+                           {INT64_MAX, 1},
+                           {1, INT64_MAX}}) {
     expect_broken([&, row = row, rows = rows] { ranges(row, rows, {{0, 1}}); }, "of a tile of 8 rows");
     expect_broken([&, row = row, rows = rows] { ids(row, rows, {0}); }, "of a tile of 8 rows");
     expect_broken([&, row = row, rows = rows] { dense(row, rows); }, "of a tile of 8 rows");
@@ -287,9 +303,15 @@ TEST_F(AttentionRowWriterTest, ReserveAndCommitComeInPairs) {
   int32_t* slots = nullptr;
   expect_broken([&] { writer_.commit(0, 0); }, "had not reserved");
   expect_broken([&] { writer_.reserve(0, 1, 3, false, &slots, nullptr); }, "without committing");
-  expect_broken([&] { writer_.reserve(0, 1, 3, false, &slots, nullptr), ranges(0, 1, {{0, 1}}); }, "wrote again before");
-  expect_broken([&] { writer_.reserve(0, 1, 3, false, &slots, nullptr), writer_.commit(4, 0); }, "4 of 3 reserved");
-  expect_broken([&] { writer_.reserve(0, 1, 3, false, &slots, nullptr), writer_.commit(-1, 0); }, "-1 of 3 reserved");
+  expect_broken(
+      [&] {
+        writer_.reserve(0, 1, 3, false, &slots, nullptr), ranges(0, 1, {{0, 1}});
+      },
+      "wrote again before");
+  expect_broken([&] { writer_.reserve(0, 1, 3, false, &slots, nullptr), writer_.commit(4, 0); },
+                "4 of 3 reserved");
+  expect_broken([&] { writer_.reserve(0, 1, 3, false, &slots, nullptr), writer_.commit(-1, 0); },
+                "-1 of 3 reserved");
   expect_broken([&] { writer_.reserve(0, 1, 13, false, &slots, nullptr); }, "13 ids of 12 keys");
   expect_broken([&] { writer_.reserve(0, 1, -1, false, &slots, nullptr); }, "-1 ids");
   expect_broken([&] { ids(0, 1, {0}), writer_.commit(0, 0); }, "had not reserved");

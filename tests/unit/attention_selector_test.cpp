@@ -15,8 +15,8 @@ using config::SelectorPlan;
 
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
-/// Scores key j for head g of the group with channel g of the key, or a page with its largest key. Takes no heed of
-/// visibility: that is the host's business.
+/// Scores key j for head g of the group with channel g of the key, or a page with its largest key. Takes no
+/// heed of visibility: that is the host's business.
 struct ByChannel : attnlab::Scorer {
   int64_t page_size = 1;
   static void describe(attnlab::Description<ByChannel>& d) {
@@ -86,7 +86,8 @@ class AttentionSelectorTest : public ::testing::Test {
                                       [&](const Range& run) { return run.begin <= key && key < run.end; });
       if (visible(tile_, row, key) && !active) order.push_back(key);
     }
-    std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return score_of(a) > score_of(b); });
+    std::stable_sort(order.begin(), order.end(),
+                     [&](int32_t a, int32_t b) { return score_of(a) > score_of(b); });
     return order;
   }
   std::vector<int32_t> best(int64_t row, size_t count) const {
@@ -145,7 +146,8 @@ TEST_F(AttentionSelectorTest, TopKTakesTheBestCandidatesAndTheLowerKeyOfATie) {
     for (int64_t count : {1, 4, 100}) {
       const auto rows = chosen(top_k({false, count, 0}));
       for (int64_t row = 0; row < tile_.rows(); ++row) {
-        ASSERT_EQ(rows[static_cast<size_t>(row)], best(row, static_cast<size_t>(count))) << seed << " row " << row;
+        ASSERT_EQ(rows[static_cast<size_t>(row)], best(row, static_cast<size_t>(count)))
+            << seed << " row " << row;
       }
     }
   }
@@ -172,7 +174,8 @@ TEST_F(AttentionSelectorTest, TopPTakesTheFewestKeysThatReachTheShare) {
         const auto order = ranked(row, [&](int32_t key) { return score(row, key); });
         double total = 0, reached = 0;
         for (int32_t key = 0; key < keys; ++key) {
-          const bool counts = of_total ? visible(tile_, row, key) : std::count(order.begin(), order.end(), key) > 0;
+          const bool counts =
+              of_total ? visible(tile_, row, key) : std::count(order.begin(), order.end(), key) > 0;
           if (counts) total += std::exp(score(row, key));
         }
         std::vector<int32_t> expected;
@@ -182,7 +185,8 @@ TEST_F(AttentionSelectorTest, TopPTakesTheFewestKeysThatReachTheShare) {
           expected.push_back(key);
         }
         std::sort(expected.begin(), expected.end());
-        ASSERT_EQ(rows[static_cast<size_t>(row)], expected) << seed << " row " << row << " total " << of_total;
+        ASSERT_EQ(rows[static_cast<size_t>(row)], expected)
+            << seed << " row " << row << " total " << of_total;
       }
     }
   }
@@ -193,7 +197,8 @@ TEST_F(AttentionSelectorTest, AShareOfOneMeansAllCandidates) {
   set_prior_ = some_prior;
   for (bool of_total : {false, true}) {
     const auto rows = chosen(top_p(1, of_total));
-    for (int64_t row = 0; row < tile_.rows(); ++row) EXPECT_EQ(rows[static_cast<size_t>(row)], best(row, keys));
+    for (int64_t row = 0; row < tile_.rows(); ++row)
+      EXPECT_EQ(rows[static_cast<size_t>(row)], best(row, keys));
   }
 }
 
@@ -285,7 +290,8 @@ TEST_F(AttentionSelectorTest, PagesAreChosenWholeAndPagesOfThePriorSkipped) {
       for (int32_t p = 0; p * page < tile_.visible_end(row); ++p) {
         if (!(row < 4 && p == 1)) pages.push_back(p);
       }
-      std::stable_sort(pages.begin(), pages.end(), [&](int32_t a, int32_t b) { return page_score(a) > page_score(b); });
+      std::stable_sort(pages.begin(), pages.end(),
+                       [&](int32_t a, int32_t b) { return page_score(a) > page_score(b); });
       pages.resize(2);
       std::sort(pages.begin(), pages.end());
       std::vector<int32_t> expected;
@@ -307,7 +313,8 @@ TEST_F(AttentionSelectorTest, ABudgetBelowAPageStillTakesOne) {
 TEST_F(AttentionSelectorTest, AScoreThatIsNanNamesThePlace) {
   random_scores(7);
   const_cast<float*>(problem_.layer.key.row(0, 0, 5))[0] = std::numeric_limits<float>::quiet_NaN();
-  EXPECT_REFUSED(chosen(top_k({false, 3, 0})), "by_channel (stage \"by_channel\") scored key 5 of layer 0, query head 0");
+  EXPECT_REFUSED(chosen(top_k({false, 3, 0})),
+                 "by_channel (stage \"by_channel\") scored key 5 of layer 0, query head 0");
 }
 
 TEST_F(AttentionSelectorTest, ScoresOfInvisibleKeysMayBeNan) {

@@ -44,7 +44,8 @@ inline SmallProblem random_problem(const data::Geometry& g, unsigned seed) {
     return values;
   };
   return problem_of(g, draw(g.batch * g.query_heads * g.queries * g.head_dim),
-                    draw(g.batch * g.kv_heads * g.keys * g.head_dim), draw(g.batch * g.kv_heads * g.keys * g.value_dim));
+                    draw(g.batch * g.kv_heads * g.keys * g.head_dim),
+                    draw(g.batch * g.kv_heads * g.keys * g.value_dim));
 }
 
 /// Gives the problem a bias [1, heads, Sq, Sk] that hides each entry with the given probability.
@@ -62,7 +63,8 @@ inline Tile tile_of(const SmallProblem& problem, bool causal = true) {
   Tile tile;
   AttentionOptions options;
   options.causal = causal;
-  tile.load(problem.layer, problem.geometry, options, kernels::best_table(), {0, 0, 0, problem.geometry.queries});
+  tile.load(problem.layer, problem.geometry, options, kernels::best_table(),
+            {0, 0, 0, problem.geometry.queries});
   return tile;
 }
 

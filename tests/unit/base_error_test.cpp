@@ -13,7 +13,10 @@ TEST(BaseUserError, ShowsEveryFieldThatIsSetAndNoOther) {
   EXPECT_STREQ(UserError("it is wrong").what(), "it is wrong");
   EXPECT_EQ(UserError("it is wrong").exit(), Exit::invalid);
   const UserError error("is out of range",
-                        {.file = "a.json", .pointer = "/seed", .found = "-1", .allowed = "integer >= 0",
+                        {.file = "a.json",
+                         .pointer = "/seed",
+                         .found = "-1",
+                         .allowed = "integer >= 0",
                          .suggestion = "did you mean 1?"},
                         Exit::plugin_missing);
   EXPECT_STREQ(error.what(),
@@ -45,7 +48,9 @@ TEST(BaseNearest, SaysNothingWhenNothingIsNear) {
   EXPECT_EQ(nearest(std::string(100000, 'x'), {"seed"}), "") << "long words would cost quadratic time";
 }
 
-TEST(BaseNearest, TheFirstOfEqualCandidatesWins) { EXPECT_EQ(nearest("ax", {"ab", "ac"}), "ab"); }
+TEST(BaseNearest, TheFirstOfEqualCandidatesWins) {
+  EXPECT_EQ(nearest("ax", {"ab", "ac"}), "ab");
+}
 
 TEST(BaseJoin, PutsSeparatorsBetween) {
   EXPECT_EQ(join({}), "");

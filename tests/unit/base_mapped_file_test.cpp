@@ -47,7 +47,8 @@ TEST(BaseMappedFile, CreatesZerosThatReachTheFile) {
 TEST(BaseMappedFile, RefusesWhatIsNotARegularFileByName) {
   const io::TemporaryFolder folder;
   const std::string missing = folder / "missing", fifo = folder / "fifo";
-  EXPECT_EQ(io::refusal([&] { MappedFile::open(missing); }), missing + ": cannot open: No such file or directory");
+  EXPECT_EQ(io::refusal([&] { MappedFile::open(missing); }),
+            missing + ": cannot open: No such file or directory");
   EXPECT_EQ(io::refusal([&] { MappedFile::open(folder.path()); }), folder.path() + ": not a regular file");
   ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
   // Must not wait for somebody to write into the pipe.

@@ -86,8 +86,8 @@ TEST(BaseParallelFor, ExceptionsOfInnerLoopsReachTheCaller) {
   EXPECT_THROW(parallel_for(8, [&](int64_t, int) { parallel_for(8, inner); }), std::runtime_error);
 }
 
-/// While a body waits for its own inner loop, its slot may run that loop's bodies and nothing else: scratch memory of
-/// the slot is still in use.
+/// While a body waits for its own inner loop, its slot may run that loop's bodies and nothing else: scratch
+/// memory of the slot is still in use.
 TEST(BaseParallelFor, NestedLoopsKeepWorkerSlotsApart) {
   ThreadLimit limit(4);
   struct Slot {

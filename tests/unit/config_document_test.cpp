@@ -59,12 +59,14 @@ TEST_F(ConfigDocumentTest, DuplicateKeysAreErrorsAtAnyDepth) {
 }
 
 std::string nested(int levels) {
-  return "{\"a\":" + std::string(static_cast<size_t>(levels), '[') + std::string(static_cast<size_t>(levels), ']') + "}";
+  return "{\"a\":" + std::string(static_cast<size_t>(levels), '[') +
+         std::string(static_cast<size_t>(levels), ']') + "}";
 }
 
 TEST_F(ConfigDocumentTest, NestingIsLimited) {
   EXPECT_EQ(io::refusal([&] { load(nested(60)); }), "");
-  for (int levels : {70, 1000, 300000}) EXPECT_REFUSED(load(nested(levels)), "nested more than 64 levels deep");
+  for (int levels : {70, 1000, 300000})
+    EXPECT_REFUSED(load(nested(levels)), "nested more than 64 levels deep");
   std::string objects;
   for (int i = 0; i < 100000; ++i) objects += "{\"a\":";
   EXPECT_REFUSED(load(objects + "1" + std::string(100000, '}')), "nested more than 64 levels deep");
@@ -79,10 +81,12 @@ TEST_F(ConfigDocumentTest, MissingFilesAndFoldersAreErrors) {
 TEST_F(ConfigDocumentTest, ExtendsMergesObjectsDeeplyAndReplacesTheRest) {
   write("base.json", R"({"o": {"x": 1, "y": {"p": 1, "q": 2}}, "list": [1, 2, 3], "s": "base", "only": true,
                          "object_to_scalar": {"a": 1}, "scalar_to_object": 1, "kept": {"a": 1}})");
-  const Document document = load(R"({"extends": "base.json", "o": {"y": {"q": 3, "r": 4}}, "list": [9], "s": null,
+  const Document document =
+      load(R"({"extends": "base.json", "o": {"y": {"q": 3, "r": 4}}, "list": [9], "s": null,
                                      "object_to_scalar": 5, "scalar_to_object": {"b": 2}, "kept": {}, "new": {}})");
-  EXPECT_EQ(document.root(),
-            Json::parse(R"({"o": {"x": 1, "y": {"p": 1, "q": 3, "r": 4}}, "list": [9], "s": null, "only": true,
+  EXPECT_EQ(
+      document.root(),
+      Json::parse(R"({"o": {"x": 1, "y": {"p": 1, "q": 3, "r": 4}}, "list": [9], "s": null, "only": true,
                             "object_to_scalar": 5, "scalar_to_object": {"b": 2}, "kept": {"a": 1}, "new": {}})"));
 }
 
@@ -112,10 +116,12 @@ TEST_F(ConfigDocumentTest, ADiamondOfBasesIsNoCircle) {
   write("root.json", R"({"a": 1})");
   write("left.json", R"({"extends": "root.json", "b": 1})");
   write("right.json", R"({"extends": "root.json", "c": 1})");
-  EXPECT_EQ(load(R"({"extends": ["left.json", "right.json"]})").root(), Json::parse(R"({"a": 1, "b": 1, "c": 1})"));
+  EXPECT_EQ(load(R"({"extends": ["left.json", "right.json"]})").root(),
+            Json::parse(R"({"a": 1, "b": 1, "c": 1})"));
 }
 
-/// Each file extends the next one twice: n files are 2^n reads. 40 of them would keep the host busy for weeks.
+/// Each file extends the next one twice: n files are 2^n reads. 40 of them would keep the host busy for
+/// weeks.
 TEST_F(ConfigDocumentTest, ExtendsCannotExplode) {
   constexpr int files = 13;
   for (int i = 0; i < files; ++i) {
@@ -127,12 +133,14 @@ TEST_F(ConfigDocumentTest, ExtendsCannotExplode) {
 }
 
 TEST_F(ConfigDocumentTest, EveryValueKnowsItsOrigin) {
-  const std::string base_path = write("sub/base.json", R"({"o": {"x": "p", "y": 1}, "list": [{"a": 1}], "s": 1})");
+  const std::string base_path =
+      write("sub/base.json", R"({"o": {"x": "p", "y": 1}, "list": [{"a": 1}], "s": 1})");
   Document document = load(R"({"extends": "sub/base.json", "o": {"y": 2}, "s": {"t": 1}})");
   const std::string main_path = folder_ / "main.json";
   EXPECT_EQ(document.origin("/o/x").label, base_path);
   EXPECT_EQ(document.origin("/o/y").label, main_path);
-  EXPECT_EQ(document.origin("/list/0/a").label, base_path) << "members of a list come from where the list does";
+  EXPECT_EQ(document.origin("/list/0/a").label, base_path)
+      << "members of a list come from where the list does";
   EXPECT_EQ(document.origin("/s/t").label, main_path);
   EXPECT_EQ(document.resolve_path("/o/x", "data.npz"), folder_ / "sub/data.npz");
   EXPECT_EQ(document.resolve_path("/o/y", "../data.npz"),
@@ -145,7 +153,8 @@ TEST_F(ConfigDocumentTest, EveryValueKnowsItsOrigin) {
   document.set("/o/x=\"mine\"");
   EXPECT_EQ(document.origin("/o/x").label, "--set");
   EXPECT_EQ(document.origin("/o/y").label, main_path);
-  EXPECT_EQ(document.resolve_path("/o/x", "data.npz"), (std::filesystem::current_path() / "data.npz").string());
+  EXPECT_EQ(document.resolve_path("/o/x", "data.npz"),
+            (std::filesystem::current_path() / "data.npz").string());
   document.set("/o={\"x\": 1}");
   EXPECT_EQ(document.origin("/o/x").label, "--set") << "older origins inside a replaced value are forgotten";
 }
@@ -187,7 +196,8 @@ TEST_F(ConfigDocumentTest, AnAppendedElementComesFromTheCommandLine) {
   document.set("/list/-=data.npz");
   EXPECT_EQ(document.origin("/list/1").label, "--set");
   EXPECT_EQ(document.origin("/list/0").label, folder_ / "main.json");
-  EXPECT_EQ(document.resolve_path("/list/1", "data.npz"), (std::filesystem::current_path() / "data.npz").string());
+  EXPECT_EQ(document.resolve_path("/list/1", "data.npz"),
+            (std::filesystem::current_path() / "data.npz").string());
 }
 
 TEST_F(ConfigDocumentTest, PointersEscapeSlashAndTilde) {
@@ -211,7 +221,8 @@ TEST_F(ConfigDocumentTest, MalformedAssignmentsAreRefused) {
 TEST_F(ConfigDocumentTest, SetIsAsStrictAsFiles) {
   Document document;
   EXPECT_THROW(document.set(R"(/a={"k": 1, "k": 2})"), base::UserError) << "a duplicate key";
-  EXPECT_THROW(document.set("/a=" + nested(70)), base::UserError) << "too deep: printing it would overflow the stack";
+  EXPECT_THROW(document.set("/a=" + nested(70)), base::UserError)
+      << "too deep: printing it would overflow the stack";
   EXPECT_THROW(document.set("/a=\xff"), base::UserError) << "not UTF-8: no record could ever be written";
   EXPECT_THROW(document.set("/\xff=1"), base::UserError);
 }

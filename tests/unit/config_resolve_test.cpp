@@ -88,13 +88,15 @@ const plugin::Catalog& catalog() {
 
 Document document_of(const Json& json) {
   Document document;
-  for (const auto& item : json.items()) document.set("/" + escape(item.key()), item.value(), {"test.json", "/data"});
+  for (const auto& item : json.items())
+    document.set("/" + escape(item.key()), item.value(), {"test.json", "/data"});
   return document;
 }
 
 /// A config with one stage, or with other members than the usual ones.
 Json with_stage(const std::string& stage) {
-  return Json{{"pipelines", {{"main", Json::array({Json::parse(stage)})}}}, {"input", {{"workload", "gaussian"}}}};
+  return Json{{"pipelines", {{"main", Json::array({Json::parse(stage)})}}},
+              {"input", {{"workload", "gaussian"}}}};
 }
 Json with_members(const std::string& members) {
   Json json{{"pipelines", {{"dense", Json::array()}}}, {"input", {{"workload", "gaussian"}}}};
@@ -102,8 +104,12 @@ Json with_members(const std::string& members) {
   return json;
 }
 
-RunPlan resolved(const Json& json) { return resolve(document_of(json), catalog()); }
-StagePlan stage(const std::string& json) { return resolved(with_stage(json)).pipelines.at(0).stages.at(0); }
+RunPlan resolved(const Json& json) {
+  return resolve(document_of(json), catalog());
+}
+StagePlan stage(const std::string& json) {
+  return resolved(with_stage(json)).pipelines.at(0).stages.at(0);
+}
 
 base::UserError mistake_of(const Json& json, const plugin::Catalog& methods_of = catalog()) {
   try {
@@ -176,7 +182,8 @@ TEST(ConfigResolve, SelectorsFollowTheMethodOrTheConfig) {
   EXPECT_EQ(top_p.selector->kind, SelectorPlan::Kind::top_p);
   EXPECT_TRUE(top_p.selector->of_total);
   EXPECT_EQ(top_p.selector->share, SelectorPlan::Share::kv_group);
-  const StagePlan other = stage(R"({"masker": "rank_p", "select": "threshold", "threshold": -1, "reduce": "mean"})");
+  const StagePlan other =
+      stage(R"({"masker": "rank_p", "select": "threshold", "threshold": -1, "reduce": "mean"})");
   EXPECT_EQ(other.selector->kind, SelectorPlan::Kind::threshold);
   EXPECT_EQ(other.selector->threshold, -1);
   EXPECT_EQ(other.selector->reduce, SelectorPlan::Reduce::mean);
@@ -196,14 +203,15 @@ TEST(ConfigResolve, MistakesSayWhereAndWhatInstead) {
       {with_members(R"({"seed": -1})"), "/seed", "out of range"},
       {with_members(R"({"queries": 0})"), "/queries", "out of range"},
       {with_members(R"({"layers": [0, "x"]})"), "/layers/1", "wrong type"},
-      {with_members(R"({"mode": "decode", "attention": {"causal": false}})"), "/attention/causal", "decode is causal"},
+      {with_members(R"({"mode": "decode", "attention": {"causal": false}})"), "/attention/causal",
+       "decode is causal"},
       {with_members(R"({"pipelines": {}})"), "/pipelines", "names its pipelines"},
       {with_members(R"({"pipelines": []})"), "/pipelines", "names its pipelines"},
       {with_members(R"({"pipelines": {"a/b": []}})"), "/pipelines/a~1b", "names a folder"},
       {with_members(R"({"pipelines": {"..": []}})"), "/pipelines/..", "names a folder"},
       {with_members(R"({"pipelines": {"a": {}}})"), "/pipelines/a", "wrong type"},
       {with_stage(R"("fixed")"), "/pipelines/main/0", "names its masker"},
-      {with_stage(R"({"masker": 3})"), "/pipelines/main/0", "names its masker"},
+      {with_stage(R"({"masker": 3})"), "/pipelines/main/0/masker", "wrong type"},
       {with_stage(R"({"masker": "fixd"})"), "/pipelines/main/0/masker", "did you mean \"fixed\"?"},
       {with_stage(R"({"masker": "fixed", "siz": 3})"), "/pipelines/main/0/siz", "did you mean \"size\"?"},
       {with_stage(R"({"masker": "fixed", "count": 10})"), "/pipelines/main/0/count", "[1, 9]"},
@@ -212,9 +220,10 @@ TEST(ConfigResolve, MistakesSayWhereAndWhatInstead) {
       {with_stage(R"({"masker": "fixed", "select": "top_k"})"), "/pipelines/main/0/select", "unknown key"},
       {with_stage(R"({"masker": "needy"})"), "/pipelines/main/0", "required key \"budget\""},
       {with_stage(R"({"masker": "rank_k"})"), "/pipelines/main/0", "required key \"heavy_size\""},
-      {with_stage(R"({"masker": "rank_k", "heavy_size": 3, "top_p": 0.5})"), "/pipelines/main/0/top_p", "unknown key"},
-      {with_stage(R"({"masker": "rank_k", "select": "top_p", "heavy_size": 3})"), "/pipelines/main/0/heavy_size",
+      {with_stage(R"({"masker": "rank_k", "heavy_size": 3, "top_p": 0.5})"), "/pipelines/main/0/top_p",
        "unknown key"},
+      {with_stage(R"({"masker": "rank_k", "select": "top_p", "heavy_size": 3})"),
+       "/pipelines/main/0/heavy_size", "unknown key"},
       {with_stage(R"({"masker": "rank_k", "select": "best", "heavy_size": 3})"), "/pipelines/main/0/select",
        "\"top_k\" | \"top_p\" | \"threshold\""},
       {with_members(R"({"input": {}})"), "/input", "one of four kinds"},
@@ -224,11 +233,14 @@ TEST(ConfigResolve, MistakesSayWhereAndWhatInstead) {
       {with_members(R"({"input": {"trace": "x", "keys": 1}})"), "/input/keys", "unknown key"},
       {with_members(R"({"input": {"workload": "needles"}})"), "/input/workload", "did you mean \"needle\"?"},
       {with_members(R"({"input": {"workload": "gaussian", "alpha": 1}})"), "/input/alpha", "unknown key"},
-      {with_members(R"({"input": {"workload": "gaussian", "query_heads": 7}})"), "/input/query_heads", "groups"},
+      {with_members(R"({"input": {"workload": "gaussian", "query_heads": 7}})"), "/input/query_heads",
+       "groups"},
       {with_members(R"({"input": {"workload": "gaussian", "keys": 8, "queries": 9}})"), "/input/queries",
        "more queries than keys"},
-      {with_members(R"({"input": {"workload": "gaussian", "keys": 1099511627776}})"), "/input/keys", "out of range"},
-      {with_members(R"({"input": {"workload": "needle", "depths": [0.5, 1.5]}})"), "/input/depths/1", "out of range"},
+      {with_members(R"({"input": {"workload": "gaussian", "keys": 1099511627776}})"), "/input/keys",
+       "out of range"},
+      {with_members(R"({"input": {"workload": "needle", "depths": [0.5, 1.5]}})"), "/input/depths/1",
+       "out of range"},
   };
   for (const auto& [json, pointer, words] : cases) {
     const base::UserError error = mistake_of(json);
@@ -249,10 +261,14 @@ TEST(ConfigResolve, AnUnknownMaskerIsAMissingPlugin) {
 }
 
 TEST(ConfigResolve, StagesOfAPipelineHaveNamesOfTheirOwnAndOneSamples) {
-  const auto pipeline = [](const char* stages) { return with_members(std::string(R"({"pipelines": {"p": )") + stages + "}}"); };
+  const auto pipeline = [](const char* stages) {
+    return with_members(std::string(R"({"pipelines": {"p": )") + stages + "}}");
+  };
   const base::UserError same = mistake_of(pipeline(R"([{"masker": "fixed"}, {"masker": "fixed"}])"));
   EXPECT_EQ(same.mistake().pointer, "/pipelines/p/1");
-  EXPECT_EQ(resolved(pipeline(R"([{"masker": "fixed"}, {"masker": "fixed", "name": "b"}])")).pipelines[0].stages.size(),
+  EXPECT_EQ(resolved(pipeline(R"([{"masker": "fixed"}, {"masker": "fixed", "name": "b"}])"))
+                .pipelines[0]
+                .stages.size(),
             2u);
   const base::UserError samplers = mistake_of(
       pipeline(R"([{"masker": "needy", "budget": 1}, {"masker": "needy", "budget": 2, "name": "b"}])"));
@@ -260,8 +276,8 @@ TEST(ConfigResolve, StagesOfAPipelineHaveNamesOfTheirOwnAndOneSamples) {
   EXPECT_EQ(samplers.mistake().found, "needy and b");
 }
 
-/// What a plugin declares is refused with the plugin or in `resolve`, never an exception of the standard library that
-/// tells a user nothing.
+/// What a plugin declares is refused with the plugin or in `resolve`, never an exception of the standard
+/// library that tells a user nothing.
 TEST(ConfigResolve, MethodsThatClashWithTheHostAreRefused) {
   const auto outcome = [](const attnlab_plugin_entry& entry, const std::string& stage_json) -> std::string {
     plugin::Catalog clashing;
@@ -286,24 +302,30 @@ TEST(ConfigResolve, MethodsThatClashWithTheHostAreRefused) {
 
 TEST(ConfigResolve, PluginFoldersAreRelativeToTheirOrigin) {
   EXPECT_TRUE(plugin_folders(document_of(with_members("{}"))).empty());
-  EXPECT_EQ(plugin_folders(document_of(with_members(R"({"plugin_path": "a"})"))), std::vector<std::string>{"/data/a"});
+  EXPECT_EQ(plugin_folders(document_of(with_members(R"({"plugin_path": "a"})"))),
+            std::vector<std::string>{"/data/a"});
   EXPECT_EQ(plugin_folders(document_of(with_members(R"({"plugin_path": ["a", "/b", "../c"]})"))),
             (std::vector<std::string>{"/data/a", "/b", "/c"}));
-  EXPECT_REFUSED(plugin_folders(document_of(with_members(R"({"plugin_path": [1]})"))), "a folder or a list of folders");
+  EXPECT_REFUSED(plugin_folders(document_of(with_members(R"({"plugin_path": [1]})"))),
+                 "a folder or a list of folders");
 }
 
 TEST(ConfigResolve, TheResolvedConfigResolvesToItself) {
   const Json configs[] = {
       with_members("{}"),
-      with_members(R"({"title": "t", "mode": "decode", "queries": 7, "layers": [3, 1], "heads": [5], "seed": 12345678901,
+      with_members(
+          R"({"title": "t", "mode": "decode", "queries": 7, "layers": [3, 1], "heads": [5], "seed": 12345678901,
                        "attention": {"causal": true, "scale": 0.1, "on_empty_row": "zeros"}})"),
       with_members(R"({"input": {"workload": "power_law", "alpha": 0.7, "keys": 99, "queries": 3}})"),
-      with_members(R"({"input": {"workload": "needle", "depths": [0.1, 0.333333333333], "needle_mass": 0.9}})"),
+      with_members(
+          R"({"input": {"workload": "needle", "depths": [0.1, 0.333333333333], "needle_mass": 0.9}})"),
       with_members(R"({"input": {"trace": "folder/../x"}})"),
       with_members(R"({"input": {"npz": "x.npz"}})"),
       with_members(R"({"input": {"safetensors": "x.safetensors"}})"),
-      with_stage(R"({"masker": "fixed", "size": "33%", "offset": 0.123456789, "list": [], "file": "f", "seed": 3})"),
-      with_stage(R"({"masker": "fixed", "size": 1e-9, "portion": 1e-300, "word": "ü \"quoted\"", "name": "n.1-x+y"})"),
+      with_stage(
+          R"({"masker": "fixed", "size": "33%", "offset": 0.123456789, "list": [], "file": "f", "seed": 3})"),
+      with_stage(
+          R"({"masker": "fixed", "size": 1e-9, "portion": 1e-300, "word": "ü \"quoted\"", "name": "n.1-x+y"})"),
       with_stage(R"({"masker": "needy", "budget": -4, "seed": 77})"),
       with_stage(R"({"masker": "rank_k", "heavy_size": 0.0123})"),
       with_stage(R"({"masker": "rank_k", "select": "threshold", "threshold": -2.5, "share": "kv_group"})"),
@@ -319,8 +341,9 @@ TEST(ConfigResolve, TheResolvedConfigResolvesToItself) {
 
 TEST(ConfigResolve, TheResolvedConfigWritesEveryDefault) {
   const Json json = to_json(resolved(with_stage(R"({"masker": "rank_k", "heavy_size": 0.1})")), catalog());
-  EXPECT_EQ(json["pipelines"]["main"][0],
-            Json::parse(R"({"masker": "rank_k", "name": "rank_k", "seed": 0, "select": "top_k", "heavy_size": "10%",
+  EXPECT_EQ(
+      json["pipelines"]["main"][0],
+      Json::parse(R"({"masker": "rank_k", "name": "rank_k", "seed": 0, "select": "top_k", "heavy_size": "10%",
                             "share": "query_head", "reduce": "max"})"));
   EXPECT_EQ(json["mode"], "prefill");
   EXPECT_EQ(json["input"]["keys"], WorkloadSpec{}.keys);

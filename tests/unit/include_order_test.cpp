@@ -1,4 +1,5 @@
-// The source tree obeys its own rules: order of rooms, one home for TBB and Boost.DLL, plugins on the public path.
+// The source tree obeys its own rules: order of rooms, one home for TBB and Boost.DLL, plugins on the public
+// path.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -20,9 +21,9 @@ constexpr int line_limit = 500;
 
 /// From the lowest room to the highest: each may include itself and those before it.
 const std::vector<std::string>& rooms() {
-  static const std::vector<std::string> order = {"base",  "tensor",    "io",    "mask",  "kernels", "graph",
-                                                 "plugin", "config",   "data",  "attention", "model", "train",
-                                                 "measure", "sweep",   "report", "cli"};
+  static const std::vector<std::string> order = {
+      "base", "tensor",    "io",    "mask",  "kernels", "graph", "plugin", "config",
+      "data", "attention", "model", "train", "measure", "sweep", "report", "cli"};
   return order;
 }
 
@@ -82,7 +83,8 @@ std::vector<std::string> complaints(const std::string& path, const std::string& 
     } else if (include.quoted || !(include.target.starts_with("attnlab/") || is_standard(include.target))) {
       rule = "only <attnlab/...> and standard headers";
     }
-    if (!rule.empty()) found.push_back(path + ":" + std::to_string(include.line) + ": " + include.target + ": " + rule);
+    if (!rule.empty())
+      found.push_back(path + ":" + std::to_string(include.line) + ": " + include.target + ": " + rule);
   }
   // The C boundary is one table by design: a reader finds the whole contract in one file.
   const auto lines = std::count(text.begin(), text.end(), '\n');
@@ -120,7 +122,9 @@ TEST(IncludeOrder, EveryFolderOfCoreIsARoom) {
   }
 }
 
-size_t count(const std::string& path, const std::string& text) { return complaints(path, text).size(); }
+size_t count(const std::string& path, const std::string& text) {
+  return complaints(path, text).size();
+}
 
 TEST(IncludeOrder, TheCheckerSeesBrokenRules) {
   EXPECT_EQ(count("core/mask/a.cpp", "#include \"core/mask/b.hpp\"\n#include \"core/base/c.hpp\"\n"), 0u);
@@ -137,7 +141,8 @@ TEST(IncludeOrder, TheCheckerSeesBrokenRules) {
   EXPECT_EQ(count("core/plugin/library.cpp", "#include <boost/dll/shared_library.hpp>\n"), 0u);
   for (const char* outside : {"sdk/include/attnlab/a.hpp", "plugins/maskers/a/a.cpp"}) {
     EXPECT_EQ(count(outside, "#include <attnlab/abi.h>\n#include <vector>\n"), 0u);
-    for (const char* bad : {"\"core/base/error.hpp\"", "\"a.hpp\"", "<Eigen/Core>", "<unistd.h>", "<fmt/core.h>"}) {
+    for (const char* bad :
+         {"\"core/base/error.hpp\"", "\"a.hpp\"", "<Eigen/Core>", "<unistd.h>", "<fmt/core.h>"}) {
       EXPECT_EQ(count(outside, std::string("#include ") + bad + "\n"), 1u) << bad;
     }
   }

@@ -14,9 +14,11 @@ namespace {
 
 constexpr int64_t group = 2, query_count = 13, key_count = 29, width = 3;
 
-/// A tile of 13 queries of 2 heads over 29 keys with a random selection in each row: runs, ids and sampled keys.
+/// A tile of 13 queries of 2 heads over 29 keys with a random selection in each row: runs, ids and sampled
+/// keys.
 struct Scene {
-  explicit Scene(unsigned seed, bool hidden) : problem(attention::random_problem({1, group, 1, query_count, key_count, 4, width}, seed)) {
+  explicit Scene(unsigned seed, bool hidden)
+      : problem(attention::random_problem({1, group, 1, query_count, key_count, 4, width}, seed)) {
     if (hidden) attention::hide_at_random(problem, group, 0.3, seed);
     tile = attention::tile_of(problem);
     selection.reset(tile.rows());
@@ -98,7 +100,8 @@ TEST(MeasurePicture, CountsWhatTheBlocksHold) {
         }
       }
       for (size_t cell = 0; cell < cells; ++cell) {
-        const float expected = visible[cell] == 0 ? -1.0f : static_cast<float>(double(active[cell]) / visible[cell]);
+        const float expected =
+            visible[cell] == 0 ? -1.0f : static_cast<float>(double(active[cell]) / visible[cell]);
         ASSERT_EQ(picture.density[cell], expected) << seed << " size " << size << " cell " << cell;
       }
     }
@@ -123,7 +126,8 @@ TEST_F(MeasureDumpTest, PlanesHoldProbabilitiesWeightsAndOutputs) {
     Dump dump({true, true, true}, folder_.path(), "p_", g, query_count);
     for (int64_t row = 0; row < scene.tile.rows(); ++row) dump.put(scene.outcome(dense), row, row / group);
     dump.commit();
-    const tensor::Tensor mask = read("p_mask.npy"), weights = read("p_weights.npy"), output = read("p_output.npy");
+    const tensor::Tensor mask = read("p_mask.npy"), weights = read("p_weights.npy"),
+                         output = read("p_output.npy");
     ASSERT_EQ(mask.shape(), (tensor::Shape{1, group, query_count, key_count}));
     ASSERT_EQ(weights.shape(), mask.shape());
     ASSERT_EQ(output.shape(), (tensor::Shape{1, group, query_count, width}));
@@ -134,7 +138,8 @@ TEST_F(MeasureDumpTest, PlanesHoldProbabilitiesWeightsAndOutputs) {
         const auto at = static_cast<size_t>(line * key_count + key);
         const double p = scene.probability(row, key, dense);
         ASSERT_NEAR(mask.values<float>()[at], p, 1e-6) << row << " " << key;
-        const double weight = p == 0 ? 0 : std::exp(double{logits[key]} - scene.lse[static_cast<size_t>(row)]) / p;
+        const double weight =
+            p == 0 ? 0 : std::exp(double{logits[key]} - scene.lse[static_cast<size_t>(row)]) / p;
         ASSERT_NEAR(weights.values<float>()[at], weight, 1e-5 * (1 + weight));
       }
       for (int64_t d = 0; d < width; ++d) {

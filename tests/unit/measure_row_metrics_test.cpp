@@ -14,8 +14,8 @@ namespace {
 constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr float nan_value = std::numeric_limits<float>::quiet_NaN();
 
-/// One query over two keys with logits 0 and ln 3 (weights 1/4 and 3/4) and values (4, 0) and (0, 4): dense attention
-/// gives (1, 3) with denominator 4.
+/// One query over two keys with logits 0 and ln 3 (weights 1/4 and 3/4) and values (4, 0) and (0, 4): dense
+/// attention gives (1, 3) with denominator 4.
 class MeasureRowMetricsTest : public ::testing::Test {
  protected:
   MeasureRowMetricsTest() { selection_.reset(1); }
@@ -44,8 +44,8 @@ class MeasureRowMetricsTest : public ::testing::Test {
   attention::Selection selection_;
 };
 
-void expect_metrics(const RowMetrics& got, double density, double recall, double output_error, double denominator_error,
-                    double entropy) {
+void expect_metrics(const RowMetrics& got, double density, double recall, double output_error,
+                    double denominator_error, double entropy) {
   EXPECT_NEAR(got.density, density, 1e-6);
   EXPECT_NEAR(got.mass_recall, recall, 1e-6);
   EXPECT_NEAR(got.output_error, output_error, 1e-6);
@@ -53,7 +53,9 @@ void expect_metrics(const RowMetrics& got, double density, double recall, double
   EXPECT_NEAR(got.entropy, entropy, 1e-6);
 }
 
-double entropy_of(double p) { return -p * std::log(p) - (1 - p) * std::log(1 - p); }
+double entropy_of(double p) {
+  return -p * std::log(p) - (1 - p) * std::log(1 - p);
+}
 
 TEST_F(MeasureRowMetricsTest, DenseAttentionIsExact) {
   expect_metrics(measured(nullptr, {1, 3}, 4), 1, 1, 0, 0, entropy_of(0.25));

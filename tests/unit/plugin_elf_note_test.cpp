@@ -105,8 +105,8 @@ TEST(PluginElfNote, DamagedFilesAreReadOrRefused) {
 TEST(PluginElfNote, ExtremeHeaderFieldsStayInsideTheFile) {
   const std::string& bytes = plugin_bytes();
   const auto header = header_at<Elf64_Ehdr>(bytes, 0);
-  for (uint64_t value : {uint64_t{0}, uint64_t{1}, uint64_t{bytes.size()}, uint64_t{bytes.size() - 1}, UINT64_MAX,
-                         UINT64_MAX - 55, uint64_t{1} << 63}) {
+  for (uint64_t value : {uint64_t{0}, uint64_t{1}, uint64_t{bytes.size()}, uint64_t{bytes.size() - 1},
+                         UINT64_MAX, UINT64_MAX - 55, uint64_t{1} << 63}) {
     std::string damaged = bytes;
     auto changed = header;
     changed.e_phoff = value;
@@ -137,8 +137,10 @@ TEST(PluginElfNote, SaysWhatAFileIsInstead) {
     put(bytes, 0, header);
     return find(bytes).reason;
   };
-  EXPECT_EQ(changed([](auto& h) { h.e_ident[EI_CLASS] = ELFCLASS32; }), "not a 64-bit little-endian ELF file");
-  EXPECT_EQ(changed([](auto& h) { h.e_ident[EI_DATA] = ELFDATA2MSB; }), "not a 64-bit little-endian ELF file");
+  EXPECT_EQ(changed([](auto& h) { h.e_ident[EI_CLASS] = ELFCLASS32; }),
+            "not a 64-bit little-endian ELF file");
+  EXPECT_EQ(changed([](auto& h) { h.e_ident[EI_DATA] = ELFDATA2MSB; }),
+            "not a 64-bit little-endian ELF file");
   EXPECT_EQ(changed([](auto& h) { h.e_machine = EM_RISCV; }), "built for another processor family");
   EXPECT_EQ(changed([](auto& h) { h.e_type = ET_REL; }), "not a shared library");
   EXPECT_NE(changed([](auto& h) { h.e_phnum = 0; }).find("has no attnlab note"), std::string::npos);
@@ -187,7 +189,8 @@ TEST(PluginRefusal, NamesVersionsAndTheRemedy) {
     const std::string text = refusal(note);
     const std::string theirs = std::to_string(note.abi_major) + "." + std::to_string(note.abi_minor);
     const std::string ours = std::to_string(ATTNLAB_ABI_MAJOR) + "." + std::to_string(ATTNLAB_ABI_MINOR);
-    for (const std::string& words : {std::string("SDK 9.8.7"), "ABI " + theirs, "speaks " + ours, std::string("rebuild")}) {
+    for (const std::string& words :
+         {std::string("SDK 9.8.7"), "ABI " + theirs, "speaks " + ours, std::string("rebuild")}) {
       EXPECT_NE(text.find(words), std::string::npos) << text;
     }
   }
@@ -207,8 +210,9 @@ TEST(PluginRefusal, NamesTheCpuFeatureThatIsMissing) {
   for (const auto& [bit, present, name] : features) {
     ElfNote note = fitting_note();
     note.cpu_features = bit;
-    const std::string expected =
-        present ? "" : std::string("compiled for ") + name + ", which this CPU lacks; rebuild it without -march=native";
+    const std::string expected = present ? ""
+                                         : std::string("compiled for ") + name +
+                                               ", which this CPU lacks; rebuild it without -march=native";
     EXPECT_EQ(refusal(note), expected);
   }
 }

@@ -53,15 +53,25 @@ ATTNLAB_STATIC_PLUGIN(everything_entry, Everything);
 TEST(PluginMasker, GetsDefaultsAndGivenValues) {
   const Catalog catalog = catalog_of(everything_entry);
   using Metrics = std::map<std::string, std::vector<double>>;
-  EXPECT_EQ(instance_of(catalog, "everything").host().metrics(),
-            (Metrics{{"flag", {1}}, {"integer", {3}}, {"real", {0.5}}, {"color", {1}}, {"size", {25}}, {"offset", {0}},
-                     {"list", {1, 2}}}));
+  EXPECT_EQ(instance_of(catalog, "everything").host().metrics(), (Metrics{{"flag", {1}},
+                                                                          {"integer", {3}},
+                                                                          {"real", {0.5}},
+                                                                          {"color", {1}},
+                                                                          {"size", {25}},
+                                                                          {"offset", {0}},
+                                                                          {"list", {1, 2}}}));
   const Masker given = instance_of(catalog, "everything",
-                                   {{"flag", {false}}, {"integer", {int64_t{9}}}, {"real", {-2.0}},
-                                    {"color", {std::string("red")}}, {"size", {Size{false, 7, 0}}},
-                                    {"offset", {Size{true, 0, 0.5}}}, {"list", {std::vector<Value>{}}}});
-  EXPECT_EQ(given.host().metrics(), (Metrics{{"flag", {0}}, {"integer", {9}}, {"real", {-2}}, {"color", {0}},
-                                             {"size", {7}}, {"offset", {50}}}));
+                                   {{"flag", {false}},
+                                    {"integer", {int64_t{9}}},
+                                    {"real", {-2.0}},
+                                    {"color", {std::string("red")}},
+                                    {"size", {Size{false, 7, 0}}},
+                                    {"offset", {Size{true, 0, 0.5}}},
+                                    {"list", {std::vector<Value>{}}}});
+  EXPECT_EQ(
+      given.host().metrics(),
+      (Metrics{
+          {"flag", {0}}, {"integer", {9}}, {"real", {-2}}, {"color", {0}}, {"size", {7}}, {"offset", {50}}}));
 }
 
 TEST(PluginMasker, CreationErrorsSayWhoseFaultItIs) {
@@ -91,7 +101,8 @@ TEST(PluginMasker, AnOffsetBeyondTheStrideIsTheUsersMistake) {
   const ScopedVariable cache("XDG_CACHE_HOME", folder.path());
   const std::string file = std::string(ATTNLAB_PLUGINS) + "/strided.so";
   const Catalog catalog = Catalog::scan({{file}, {}}, ATTNLAB_PROGRAM);
-  EXPECT_EQ(instance_of(catalog, "strided", {{"stride", {int64_t{4}}}, {"offset", {int64_t{3}}}}).file(), file);
+  EXPECT_EQ(instance_of(catalog, "strided", {{"stride", {int64_t{4}}}, {"offset", {int64_t{3}}}}).file(),
+            file);
   try {
     instance_of(catalog, "strided", {{"stride", {int64_t{4}}}, {"offset", {int64_t{4}}}});
     ADD_FAILURE();
@@ -127,7 +138,9 @@ std::string complaint(const attnlab_method& method) {
 
 TEST(PluginDescriptor, BrokenDescriptionsAreRefused) {
   EXPECT_EQ(complaint(Bent().method), "");
-  const auto text = [](const char* words) { return attnlab_text{words, std::char_traits<char>::length(words)}; };
+  const auto text = [](const char* words) {
+    return attnlab_text{words, std::char_traits<char>::length(words)};
+  };
   for (const char* id : {"", "Sink", "a b", "a/b", "\xc3\xa9"}) {
     Bent bent;
     bent.method.id = text(id);
@@ -161,8 +174,11 @@ TEST(PluginDescriptor, BrokenDescriptionsAreRefused) {
 /// A parameter table that the host cannot serve must be refused when it is read: a list of lists sends
 /// Parameter::allowed into endless recursion, an unknown type has no values.
 TEST(PluginDescriptor, ParametersOfTypesThatDoNotExistAreRefused) {
-  for (auto [type, item_type] : {std::pair{77, ATTNLAB_INT + 0}, {0, ATTNLAB_INT + 0}, {ATTNLAB_LIST + 0, ATTNLAB_LIST + 0},
-                                 {ATTNLAB_LIST + 0, ATTNLAB_PIPELINE + 0}, {ATTNLAB_LIST + 0, 77}}) {
+  for (auto [type, item_type] : {std::pair{77, ATTNLAB_INT + 0},
+                                 {0, ATTNLAB_INT + 0},
+                                 {ATTNLAB_LIST + 0, ATTNLAB_LIST + 0},
+                                 {ATTNLAB_LIST + 0, ATTNLAB_PIPELINE + 0},
+                                 {ATTNLAB_LIST + 0, 77}}) {
     Bent bent;
     attnlab_parameter parameter = *bent.method.parameters[0];
     parameter.type = type;
@@ -224,7 +240,8 @@ TEST(PluginMasker, ColumnsOfIllegalExtentsAreRefused) {
   const Catalog catalog = catalog_of(declares_entry);
   const attnlab_geometry geometry{sizeof(attnlab_geometry), 0, 1, 1, 1, 1, 4, 4};
   const auto declared = [&](int64_t per, int64_t width, int64_t page) {
-    return instance_of(catalog, "declares", {{"per", {per}}, {"width", {width}}, {"page", {page}}}).columns(geometry);
+    return instance_of(catalog, "declares", {{"per", {per}}, {"width", {width}}, {"page", {page}}})
+        .columns(geometry);
   };
   const auto specs = declared(ATTNLAB_PER_PAGE, 3, 16);
   ASSERT_EQ(specs.size(), 1u);

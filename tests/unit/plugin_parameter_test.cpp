@@ -27,8 +27,8 @@ Value parsed(const Parameter& p, const std::string& json) {
   return parse_value(p, Json::parse(json), {.file = "a.json", .pointer = "/thing"});
 }
 
-/// Every text of `legal` must parse to the value beside it, every text of `illegal` must be refused with place, found
-/// and allowed.
+/// Every text of `legal` must parse to the value beside it, every text of `illegal` must be refused with
+/// place, found and allowed.
 void expect_table(const Parameter& p, const std::vector<std::pair<std::string, Value>>& legal,
                   const std::vector<std::string>& illegal) {
   for (const auto& [json, value] : legal) {
@@ -48,10 +48,18 @@ void expect_table(const Parameter& p, const std::vector<std::pair<std::string, V
   }
 }
 
-Value text(const std::string& value) { return {value}; }
-Value whole(int64_t value) { return {value}; }
-Value count(int64_t keys) { return {Size{false, keys, 0}}; }
-Value share(double fraction) { return {Size{true, 0, fraction}}; }
+Value text(const std::string& value) {
+  return {value};
+}
+Value whole(int64_t value) {
+  return {value};
+}
+Value count(int64_t keys) {
+  return {Size{false, keys, 0}};
+}
+Value share(double fraction) {
+  return {Size{true, 0, fraction}};
+}
 
 TEST(PluginParseValue, Boolean) {
   expect_table(of_type(ParameterType::boolean), {{"true", {true}}, {"false", {false}}},
@@ -61,7 +69,9 @@ TEST(PluginParseValue, Boolean) {
 TEST(PluginParseValue, Integer) {
   Parameter p = of_type(ParameterType::integer);
   expect_table(p,
-               {{"0", whole(0)}, {"-5", whole(-5)}, {"9223372036854775807", whole(INT64_MAX)},
+               {{"0", whole(0)},
+                {"-5", whole(-5)},
+                {"9223372036854775807", whole(INT64_MAX)},
                 {"-9223372036854775808", whole(INT64_MIN)}},
                {"1.0", "1e3", "true", "\"1\"", "null", "[]", "9223372036854775808", "18446744073709551615",
                 "18446744073709551616"});
@@ -74,7 +84,8 @@ TEST(PluginParseValue, Integer) {
 
 TEST(PluginParseValue, Real) {
   Parameter p = of_type(ParameterType::real);
-  expect_table(p, {{"0.5", {0.5}}, {"3", {3.0}}, {"-1e300", {-1e300}}}, {"true", "\"0.5\"", "null", "[0.5]", "\"nan\""});
+  expect_table(p, {{"0.5", {0.5}}, {"3", {3.0}}, {"-1e300", {-1e300}}},
+               {"true", "\"0.5\"", "null", "[0.5]", "\"nan\""});
   p.minimum = 0;
   p.maximum = 1;
   p.minimum_open = true;
@@ -87,7 +98,8 @@ TEST(PluginParseValue, Real) {
 
 TEST(PluginParseValue, StringAndPath) {
   for (ParameterType type : {ParameterType::string, ParameterType::path}) {
-    expect_table(of_type(type), {{"\"a b\"", text("a b")}, {"\"\"", text("")}}, {"1", "true", "null", "[\"a\"]"});
+    expect_table(of_type(type), {{"\"a b\"", text("a b")}, {"\"\"", text("")}},
+                 {"1", "true", "null", "[\"a\"]"});
   }
 }
 
@@ -100,11 +112,20 @@ TEST(PluginParseValue, Enumeration) {
 
 TEST(PluginParseValue, CountOrFraction) {
   expect_table(of_type(ParameterType::count_or_fraction),
-               {{"1", count(1)}, {"128", count(128)}, {"2147483647", count(INT32_MAX)}, {"0.1", share(0.1)},
-                {"1.0", share(1)}, {"\"10%\"", share(0.1)}, {"\"100%\"", share(1)}, {"\"0.5%\"", share(0.005)}},
-               {"0", "-1", "0.0", "-0.0", "-0.5", "1.5", "2.0", "1e9", "2147483648", "18446744073709551615", "true",
-                "false", "null", "\"10\"", "\"%\"", "\"ten%\"", "\"10%%\"", "\"10 %\"", "\"0%\"", "\"-1%\"",
-                "\"101%\"", "\"nan%\"", "\"inf%\"", "\"1e999%\"", "[1]", "{}"});
+               {{"1", count(1)},
+                {"128", count(128)},
+                {"2147483647", count(INT32_MAX)},
+                {"0.1", share(0.1)},
+                {"1.0", share(1)},
+                {"\"10%\"", share(0.1)},
+                {"\"100%\"", share(1)},
+                {"\"0.5%\"", share(0.005)}},
+               {"0",        "-1",       "0.0",      "-0.0",       "-0.5",
+                "1.5",      "2.0",      "1e9",      "2147483648", "18446744073709551615",
+                "true",     "false",    "null",     "\"10\"",     "\"%\"",
+                "\"ten%\"", "\"10%%\"", "\"10 %\"", "\"0%\"",     "\"-1%\"",
+                "\"101%\"", "\"nan%\"", "\"inf%\"", "\"1e999%\"", "[1]",
+                "{}"});
 }
 
 TEST(PluginParseValue, PercentagesAreDecimalNumbers) {
@@ -123,9 +144,10 @@ TEST(PluginParseValue, APercentageIsTheDecimalFractionItStandsFor) {
 }
 
 TEST(PluginParseValue, OffsetAllowsZero) {
-  expect_table(of_type(ParameterType::offset),
-               {{"0", count(0)}, {"0.0", share(0)}, {"\"0%\"", share(0)}, {"7", count(7)}, {"\"25%\"", share(0.25)}},
-               {"-1", "-0.5", "1.5", "\"-1%\"", "true", "null", "\"\""});
+  expect_table(
+      of_type(ParameterType::offset),
+      {{"0", count(0)}, {"0.0", share(0)}, {"\"0%\"", share(0)}, {"7", count(7)}, {"\"25%\"", share(0.25)}},
+      {"-1", "-0.5", "1.5", "\"-1%\"", "true", "null", "\"\""});
 }
 
 TEST(PluginParseValue, CountsBuiltInCodeHaveTheSameLimit) {
@@ -154,7 +176,9 @@ TEST(PluginParseValue, PipelinesAreNotValuesOfMaskers) {
 }
 
 TEST(PluginParseValue, LongValuesAreShortenedInErrors) {
-  EXPECT_LT(io::refusal([] { parsed(of_type(ParameterType::integer), "\"" + std::string(100000, 'x') + "\""); }).size(),
+  EXPECT_LT(io::refusal([] {
+              parsed(of_type(ParameterType::integer), "\"" + std::string(100000, 'x') + "\"");
+            }).size(),
             1000u);
 }
 
@@ -202,7 +226,8 @@ TEST(PluginValueText, FractionsReadBackAsTheSameDouble) {
   std::mt19937_64 random(3);
   for (int i = 0; i < 2000; ++i) {
     fractions.push_back(std::max(5e-324, static_cast<double>(random() >> 11) * 0x1p-53));
-    fractions.push_back(std::ldexp(1 + static_cast<double>(random() >> 12) * 0x1p-52, -1 - static_cast<int>(random() % 60)));
+    fractions.push_back(
+        std::ldexp(1 + static_cast<double>(random() >> 12) * 0x1p-52, -1 - static_cast<int>(random() % 60)));
   }
   for (double fraction : fractions) {
     // Through text, as files do.
@@ -262,13 +287,22 @@ TEST(PluginParameterJson, ADefaultOutsideItsOwnBoundsIsRefused) {
 }
 
 TEST(PluginValuePack, LaysValuesOutAsTheAbiSays) {
-  const std::vector<Parameter> table = {
-      of_type(ParameterType::boolean), of_type(ParameterType::integer), of_type(ParameterType::real),
-      of_type(ParameterType::string),  of_type(ParameterType::enumeration),
-      of_type(ParameterType::count_or_fraction), of_type(ParameterType::list, ParameterType::offset),
-      of_type(ParameterType::path)};
-  const ValuePack pack(table, {{true}, whole(-3), {0.5}, text("words"), text("max"), share(0.25),
-                               {std::vector<Value>{count(0), share(0.5)}}, {}});
+  const std::vector<Parameter> table = {of_type(ParameterType::boolean),
+                                        of_type(ParameterType::integer),
+                                        of_type(ParameterType::real),
+                                        of_type(ParameterType::string),
+                                        of_type(ParameterType::enumeration),
+                                        of_type(ParameterType::count_or_fraction),
+                                        of_type(ParameterType::list, ParameterType::offset),
+                                        of_type(ParameterType::path)};
+  const ValuePack pack(table, {{true},
+                               whole(-3),
+                               {0.5},
+                               text("words"),
+                               text("max"),
+                               share(0.25),
+                               {std::vector<Value>{count(0), share(0.5)}},
+                               {}});
   ASSERT_EQ(pack.size(), table.size());
   const attnlab_value* v = pack.data();
   for (size_t i = 0; i < table.size(); ++i) {

@@ -1,8 +1,8 @@
 // Methods that are linked into the tests, and what tests of the plugin, config and attention rooms share.
 #pragma once
 
-#include <attnlab/scorer.hpp>
 #include <gtest/gtest.h>
+#include <attnlab/scorer.hpp>
 
 #include <cstdlib>
 #include <optional>
@@ -16,9 +16,9 @@
 namespace attnlab::plugin {
 
 /// The text of the UserError that `action` throws must hold `words`.
-#define EXPECT_REFUSED(action, words)                                                             \
-  do {                                                                                            \
-    const std::string refusal_text = ::attnlab::io::refusal([&] { static_cast<void>(action); }); \
+#define EXPECT_REFUSED(action, words)                                                                \
+  do {                                                                                               \
+    const std::string refusal_text = ::attnlab::io::refusal([&] { static_cast<void>(action); });     \
     EXPECT_NE(refusal_text.find(words), std::string::npos) << "refusal: \"" << refusal_text << "\""; \
   } while (false)
 

@@ -13,17 +13,20 @@
 namespace attnlab::tensor {
 namespace {
 
-/// Value of a small IEEE format by the definition of the formats, in double: no bit of it is shared with the code.
+/// Value of a small IEEE format by the definition of the formats, in double: no bit of it is shared with the
+/// code.
 double value_of(uint32_t bits, int exponent_bits, int mantissa_bits) {
   const double sign = (bits >> (exponent_bits + mantissa_bits)) != 0 ? -1 : 1;
   const int exponent = static_cast<int>(bits >> mantissa_bits) & ((1 << exponent_bits) - 1);
   const int mantissa = static_cast<int>(bits) & ((1 << mantissa_bits) - 1);
   const int bias = (1 << (exponent_bits - 1)) - 1;
   if (exponent == (1 << exponent_bits) - 1) {
-    return mantissa == 0 ? sign * std::numeric_limits<double>::infinity() : std::numeric_limits<double>::quiet_NaN();
+    return mantissa == 0 ? sign * std::numeric_limits<double>::infinity()
+                         : std::numeric_limits<double>::quiet_NaN();
   }
   const double fraction = mantissa * std::ldexp(1.0, -mantissa_bits);
-  return exponent == 0 ? sign * std::ldexp(fraction, 1 - bias) : sign * std::ldexp(1 + fraction, exponent - bias);
+  return exponent == 0 ? sign * std::ldexp(fraction, 1 - bias)
+                       : sign * std::ldexp(1 + fraction, exponent - bias);
 }
 
 void expect_conversion(float (*convert)(uint16_t), int exponent_bits, int mantissa_bits) {
@@ -38,8 +41,12 @@ void expect_conversion(float (*convert)(uint16_t), int exponent_bits, int mantis
   EXPECT_EQ(wrong, 0);
 }
 
-TEST(TensorDType, EveryFloat16IsExact) { expect_conversion(from_f16, 5, 10); }
-TEST(TensorDType, EveryBfloat16IsExact) { expect_conversion(from_bf16, 8, 7); }
+TEST(TensorDType, EveryFloat16IsExact) {
+  expect_conversion(from_f16, 5, 10);
+}
+TEST(TensorDType, EveryBfloat16IsExact) {
+  expect_conversion(from_bf16, 8, 7);
+}
 
 TEST(TensorDType, NanKeepsItsKindAndPayload) {
   EXPECT_EQ(std::bit_cast<uint32_t>(from_f16(0x7e01)), 0x7fc02000u);  // quiet
@@ -48,8 +55,9 @@ TEST(TensorDType, NanKeepsItsKindAndPayload) {
 
 TEST(TensorDType, SizesAndNamesAreNumpys) {
   const std::pair<const char*, size_t> expected[] = {
-      {"float16", 2}, {"bfloat16", 2}, {"float32", 4}, {"float64", 8}, {"int8", 1},   {"int16", 2}, {"int32", 4},
-      {"int64", 8},   {"uint8", 1},    {"uint16", 2},  {"uint32", 4},  {"uint64", 8}, {"bool", 1}};
+      {"float16", 2}, {"bfloat16", 2}, {"float32", 4}, {"float64", 8}, {"int8", 1},
+      {"int16", 2},   {"int32", 4},    {"int64", 8},   {"uint8", 1},   {"uint16", 2},
+      {"uint32", 4},  {"uint64", 8},   {"bool", 1}};
   ASSERT_EQ(std::size(expected), io::all_dtypes().size());
   for (size_t i = 0; i < std::size(expected); ++i) {
     EXPECT_EQ(name_of(io::all_dtypes()[i]), expected[i].first);
