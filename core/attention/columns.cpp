@@ -25,6 +25,9 @@ int64_t record_count(const plugin::ColumnSpec& spec, int64_t keys) {
   return (keys + spec.page_size - 1) / spec.page_size;
 }
 
+/// Appending re-encodes from the last common boundary of all pages.
+constexpr int64_t max_page_multiple = int64_t{1} << 20;
+
 /// Keys encoded by one task. A multiple of the page size, so the split cannot matter.
 constexpr int64_t encode_grain = 4096;
 
@@ -41,7 +44,14 @@ KeyState::KeyState(const plugin::Masker& masker, const attnlab_geometry& geometr
   for (auto& spec : masker.columns(geometry)) {
     ColumnData column;
     column.record_bytes = static_cast<size_t>(spec.width) * element_bytes(spec.dtype);
+    // Both at most 2^20, so the product fits.
     if (spec.page_size > 0) page_multiple_ = std::lcm(page_multiple_, spec.page_size);
+    if (page_multiple_ > max_page_multiple) {
+      attnlab_error error = no_error();
+      std::snprintf(error.message, sizeof error.message, "page sizes whose common multiple exceeds %lld keys",
+                    static_cast<long long>(max_page_multiple));
+      masker.check(ATTNLAB_CONTRACT, error, "columns");
+    }
     column.spec = std::move(spec);
     columns_.push_back(std::move(column));
   }
@@ -82,6 +92,13 @@ void KeyState::refresh_view() {
 
 void KeyState::encode(attnlab_key_block block, int64_t begin, int64_t end) {
   if (columns_.empty() || begin >= end) return;
+  // A page that grows or shrinks is encoded again from its first key, and from zeros. Token records keep what
+  // is in them: some are not written by `encode` but by `feedback`.
+  for (auto& column : columns_) {
+    if (column.spec.per != ATTNLAB_PER_PAGE) continue;
+    const auto first = static_cast<size_t>(begin / column.spec.page_size) * column.record_bytes;
+    std::fill(column.data.begin() + static_cast<int64_t>(first), column.data.end(), std::byte{0});
+  }
   const int64_t grain = (encode_grain + page_multiple_ - 1) / page_multiple_ * page_multiple_;
   base::parallel_for((end - begin + grain - 1) / grain, [&](int64_t i, int) {
     attnlab_key_block part = block;

@@ -1,6 +1,7 @@
 #include "core/attention/row_list.hpp"
 
 #include <algorithm>
+#include <limits>
 
 #include "core/base/error.hpp"
 
@@ -129,8 +130,11 @@ int64_t candidates(const RowList& active, int64_t visible_end, HiddenBits hidden
   size_t run = 0, id = 0;
   auto take = [&](int32_t begin, int32_t stop) { append_visible({begin, std::min(stop, end)}, hidden, out); };
   while (from < end && (run < active.runs.size() || id < active.ids.size())) {
-    const int32_t run_begin = run < active.runs.size() ? active.runs[run].begin : end;
-    const int32_t id_begin = id < active.ids.size() ? active.ids[id] : end;
+    // Past every key, not `end`: a list that was clipped to more keys must not make a spent part look the
+    // nearer one.
+    constexpr int32_t none = std::numeric_limits<int32_t>::max();
+    const int32_t run_begin = run < active.runs.size() ? active.runs[run].begin : none;
+    const int32_t id_begin = id < active.ids.size() ? active.ids[id] : none;
     if (run_begin < id_begin) {
       take(from, run_begin);
       from = active.runs[run++].end;

@@ -13,6 +13,21 @@ RowWriter& self(void* context) {
   return *static_cast<RowWriter*>(context);
 }
 
+/// Sorts ids and moves the weights with them.
+void sort_together(std::span<int32_t> ids, std::span<float> weights) {
+  std::vector<size_t> order(ids.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return ids[a] < ids[b]; });
+  std::vector<int32_t> sorted_ids;
+  std::vector<float> sorted_weights;
+  for (size_t i : order) {
+    sorted_ids.push_back(ids[i]);
+    sorted_weights.push_back(weights[i]);
+  }
+  std::copy(sorted_ids.begin(), sorted_ids.end(), ids.begin());
+  std::copy(sorted_weights.begin(), sorted_weights.end(), weights.begin());
+}
+
 }  // namespace
 
 void RowWriter::begin(const Tile& tile, bool may_sample) {
@@ -61,6 +76,7 @@ attnlab_status RowWriter::open(int64_t row, int64_t row_count) {
 
 attnlab_status RowWriter::ranges(int64_t row, int64_t row_count, int64_t count, const attnlab_range* ranges) {
   if (attnlab_status status = open(row, row_count); status != ATTNLAB_OK) return status;
+  if (count < 0) return broken(fmt::format("it wrote {} ranges", count));
   entries_.push_back({Entry::Kind::ranges, row, row_count, ranges_.size(), static_cast<size_t>(count)});
   for (int64_t i = 0; i < count; ++i) {
     if (ranges[i].begin < 0 || ranges[i].end < ranges[i].begin ||
@@ -112,17 +128,7 @@ attnlab_status RowWriter::commit(int64_t count, int32_t flags) {
   auto weights = std::span(log_weight_).subspan(entry.offset);
   const bool weighted = entry.kind == Entry::Kind::weighted;
   if ((flags & ATTNLAB_UNSORTED) != 0) {
-    std::vector<size_t> order(ids.size());
-    std::iota(order.begin(), order.end(), size_t{0});
-    std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return ids[a] < ids[b]; });
-    std::vector<int32_t> sorted_ids;
-    std::vector<float> sorted_weights;
-    for (size_t i : order) {
-      sorted_ids.push_back(ids[i]);
-      sorted_weights.push_back(weights[i]);
-    }
-    std::copy(sorted_ids.begin(), sorted_ids.end(), ids.begin());
-    std::copy(sorted_weights.begin(), sorted_weights.end(), weights.begin());
+    sort_together(ids, weights);
   }
   for (size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] < 0 || ids[i] >= tile_->problem().key.tokens) {
@@ -145,7 +151,8 @@ attnlab_status RowWriter::commit(int64_t count, int32_t flags) {
 attnlab_status RowWriter::pages(int64_t row, int64_t row_count, int64_t page_size, int64_t count,
                                 const int32_t* pages) {
   const int64_t tokens = tile_->problem().key.tokens;
-  if (page_size < 1 || page_size > INT32_MAX) return broken(fmt::format("it wrote pages of {} keys", page_size));
+  if (page_size < 1 || page_size > INT32_MAX)
+    return broken(fmt::format("it wrote pages of {} keys", page_size));
   std::vector<attnlab_range> written;
   for (int64_t i = 0; i < count; ++i) {
     const int64_t begin = pages[i] * page_size;
@@ -223,6 +230,7 @@ void RowWriter::collect(int64_t row, std::span<const size_t> entries, RowList& o
   if (id_entries > 1) {
     std::sort(out.ids.begin(), out.ids.end());
     out.ids.erase(std::unique(out.ids.begin(), out.ids.end()), out.ids.end());
+    sort_together(out.sampled, out.log_weight);
   }
 }
 
@@ -256,8 +264,13 @@ void RowWriter::finish(const Selection& prior, bool refine, Selection& out) {
       }
     }
     RowList& list = out.assign(row, 1);
-    static const RowList nothing;
-    unite(emitted_, refine ? nothing : prior.list(row), list);
+    if (refine) {
+      // Pruning replaces the deterministic keys; what was sampled belongs to the stage that drew it.
+      sampled_prior_.clear();
+      sampled_prior_.sampled = prior.list(row).sampled;
+      sampled_prior_.log_weight = prior.list(row).log_weight;
+    }
+    unite(emitted_, refine ? sampled_prior_ : prior.list(row), list);
   }
 }
 

@@ -19,7 +19,8 @@ class RowWriter {
   const attnlab_row_writer& table() const { return table_; }
   /// The first broken rule, or "".
   const std::string& violation() const { return violation_; }
-  /// Writes each row's list: what the stage emitted, united with the prior, or alone when the stage refines.
+  /// Writes each row's list: what the stage emitted, united with the prior, or with its
+  /// sampled keys alone when the stage refines.
   void finish(const Selection& prior, bool refine, Selection& out);
 
   attnlab_status ranges(int64_t row, int64_t row_count, int64_t count, const attnlab_range* ranges);
@@ -53,7 +54,7 @@ class RowWriter {
   bool reserved_ = false;
   std::vector<float> dense_;
   int64_t dense_row_ = 0, dense_rows_ = 0;  // rows of an open dense row
-  mutable RowList emitted_;
+  RowList emitted_, sampled_prior_;
 };
 
 }  // namespace attnlab::attention

@@ -72,7 +72,9 @@ void Selector::choose(const SelectorPlan& plan, const Tile& tile, int64_t row, c
     case SelectorPlan::Kind::top_p: {
       std::span<const Range> of = units_;
       if (plan.of_total) {
-        visible_.assign(1, {0, static_cast<int32_t>((tile.visible_end(row) + page_size_ - 1) / page_size_)});
+        visible_.assign(1, {0, static_cast<int32_t>(tile.visible_end(row))});
+        clip_runs(visible_, tile.visible_end(row), tile.hidden(row));
+        if (page_size_ > 1) to_pages(std::vector<Range>(visible_), page_size_, visible_);
         of = visible_;
       }
       // A share of 1 means all: rounding must not leave the last key out.
@@ -88,6 +90,9 @@ void Selector::choose(const SelectorPlan& plan, const Tile& tile, int64_t row, c
       kernels::threshold(scores, units_, static_cast<float>(plan.threshold), chosen_);
       break;
   }
+  // -inf excludes, also where the budget would reach that far.
+  std::erase_if(chosen_,
+                [&](int32_t unit) { return scores[unit] == -std::numeric_limits<float>::infinity(); });
 }
 
 void Selector::run(const plugin::Masker& scorer, const SelectorPlan& plan, Tile& tile,

@@ -21,6 +21,7 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 }  // namespace
 
 void* Arena::allocate(uint64_t bytes) {
+  if (bytes > (uint64_t{1} << 48)) throw std::bad_alloc();
   bytes = (std::max<uint64_t>(bytes, 1) + 63) / 64 * 64;
   for (Block& block : blocks_) {
     if (block.size - block.used < bytes) continue;
@@ -186,11 +187,16 @@ const attnlab_tile& Tile::view(uint64_t rng_key, const attnlab_columns* columns,
   view_.rng_key = rng_key;
   view_.rng_stream = rng_stream_.data();
   view_.context = this;
-  view_.logits = [](void* context, int64_t* stride) {
+  // Nothing unwinds through the boundary: null says that there is no memory.
+  view_.logits = [](void* context, int64_t* stride) -> const float* {
     auto* tile = static_cast<Tile*>(context);
-    const float* data = tile->logits();
-    *stride = tile->logits_stride();
-    return data;
+    try {
+      const float* data = tile->logits();
+      *stride = tile->logits_stride();
+      return data;
+    } catch (const std::bad_alloc&) {
+      return nullptr;
+    }
   };
   view_.gather_logits = [](void* context, int64_t row, int64_t count, const int32_t* ids, float* out) {
     auto* tile = static_cast<Tile*>(context);
@@ -206,8 +212,12 @@ const attnlab_tile& Tile::view(uint64_t rng_key, const attnlab_columns* columns,
     arguments.out = out;
     tile->kernels().gather_logits(arguments);
   };
-  view_.scratch = [](void* context, uint64_t bytes) {
-    return static_cast<Tile*>(context)->scratch_.allocate(bytes);
+  view_.scratch = [](void* context, uint64_t bytes) -> void* {
+    try {
+      return static_cast<Tile*>(context)->scratch_.allocate(bytes);
+    } catch (const std::bad_alloc&) {
+      return nullptr;
+    }
   };
   return view_;
 }

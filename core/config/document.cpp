@@ -18,6 +18,8 @@ using io::Json;
 
 constexpr size_t size_limit = size_t{64} << 20;
 constexpr int depth_limit = 64;
+/// Files read for one config: n files that each name the next one twice would be 2^n readings.
+constexpr int file_limit = 1000;
 
 /// Watches a parse: where it is, keys that an object holds twice, and how deep it is.
 class ParseWatch {
@@ -105,6 +107,16 @@ Json parse(const std::string& text, const std::string& file) {
   return json;
 }
 
+/// Whether the text can be written as JSON again.
+bool is_utf8(const std::string& text) {
+  try {
+    static_cast<void>(Json(text).dump());
+    return true;
+  } catch (const Json::type_error&) {
+    return false;
+  }
+}
+
 std::vector<std::string> split(const std::string& pointer) {
   std::vector<std::string> tokens;
   size_t start = 1;
@@ -146,11 +158,16 @@ Document Document::load(const std::string& path) {
   Document document;
   document.path_ = path;
   std::vector<fs::path> open;
+  int files = 0;
   // Bases first, so that the file itself wins.
   auto read = [&](auto& self, const std::string& file) -> void {
     fs::path identity = fs::weakly_canonical(file);
     if (std::find(open.begin(), open.end(), identity) != open.end()) {
       throw UserError("it extends itself", {.file = file, .pointer = "/extends"});
+    }
+    if (++files > file_limit) {
+      throw UserError(fmt::format("it extends more than {} files", file_limit),
+                      {.file = path, .pointer = "/extends"});
     }
     open.push_back(identity);
     Json json = parse(io::read_text(file, size_limit), file);
@@ -210,6 +227,10 @@ void Document::set(const std::string& assignment) {
   if (equals == std::string::npos || assignment.empty() || assignment[0] != '/') {
     throw UserError("--set needs /pointer=value",
                     {.found = assignment, .allowed = "--set /attention/causal=false"});
+  }
+  if (!is_utf8(assignment)) {
+    throw UserError("--set needs UTF-8 text",
+                    {.found = Json(assignment).dump(-1, ' ', true, Json::error_handler_t::replace)});
   }
   std::string text = assignment.substr(equals + 1);
   std::string pointer = assignment.substr(0, equals);

@@ -80,7 +80,16 @@ SelectorPlan to_selector(const Values& values) {
 /// The selector a stage uses, checked before its parameters can be known.
 std::string wanted_selector(const Document& document, const std::string& pointer, const Json& stage,
                             const plugin::Descriptor& method) {
-  if (!stage.contains("select")) return method.selector;
+  if (!stage.contains("select")) {
+    const auto& names = selector_names();
+    if (std::find(names.begin(), names.end(), method.selector) != names.end()) return method.selector;
+    Mistake mistake = document.where(pointer + "/masker");
+    mistake.found = method.id + ": " + method.selector;
+    mistake.allowed = base::join(names);
+    mistake.suggestion = "choose one with \"select\"";
+    throw UserError("this version of attnlab lacks the method's own selector", mistake,
+                    base::Exit::plugin_missing);
+  }
   for (const auto& parameter : selector_parameters("", method.selector)) {
     if (parameter.key != "select") continue;
     return plugin::parse_value(parameter, stage["select"], document.where(pointer + "/select"))
@@ -244,7 +253,9 @@ std::vector<std::string> plugin_folders(const Document& document) {
       mistake.allowed = "a folder or a list of folders";
       throw UserError("\"plugin_path\" has the wrong type", mistake);
     }
-    folders.push_back(document.resolve_path("/plugin_path", folder.get<std::string>()));
+    const std::string at =
+        found->is_array() ? "/plugin_path/" + std::to_string(folders.size()) : "/plugin_path";
+    folders.push_back(document.resolve_path(at, folder.get<std::string>()));
   }
   return folders;
 }

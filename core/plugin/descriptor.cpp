@@ -1,5 +1,6 @@
 #include "core/plugin/descriptor.hpp"
 
+#include <algorithm>
 #include <stdexcept>
 #include <utility>
 
@@ -13,6 +14,25 @@ std::string text_of(attnlab_text text) {
 bool is_id(const std::string& id) {
   return !id.empty() && id.size() <= 64 &&
          id.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_.-") == std::string::npos;
+}
+
+/// Refuses parameters that the host cannot read or whose keys it reads itself.
+void check_parameter(const Descriptor& d, const Parameter& p) {
+  const auto known = [](ParameterType type) { return name_of(type) != "unknown"; };
+  const bool list = p.type == ParameterType::list;
+  const bool nested = p.item_type == ParameterType::list || p.item_type == ParameterType::pipeline;
+  if (!known(p.type) || (list && (nested || !known(p.item_type)))) {
+    throw std::runtime_error(d.id + ": parameter \"" + p.key + "\" has a type that does not exist");
+  }
+  static const std::vector<std::string> of_stages = {"masker", "name"};
+  static const std::vector<std::string> of_selectors = {"select", "share", "reduce",   "heavy_size",
+                                                        "top_p",  "of",    "threshold"};
+  const auto reserved = [&](const auto& keys) {
+    return std::find(keys.begin(), keys.end(), p.key) != keys.end();
+  };
+  if (reserved(of_stages) || (d.facet == Facet::scorer && reserved(of_selectors))) {
+    throw std::runtime_error(d.id + ": \"" + p.key + "\" is a key of the host and cannot be a parameter");
+  }
 }
 
 }  // namespace
@@ -57,6 +77,7 @@ Descriptor from_abi(const attnlab_method& method) {
   if (d.summary.empty()) throw std::runtime_error(d.id + ": a method needs a summary");
   for (uint64_t i = 0; i < method.parameter_count; ++i)
     d.parameters.push_back(from_abi(*method.parameters[i]));
+  for (const auto& parameter : d.parameters) check_parameter(d, parameter);
   const auto* table = method.masker;
   switch (d.facet) {
     case Facet::masker:

@@ -24,11 +24,16 @@ std::string bounded_text(const char (&text)[N]) {
   return {text, strnlen(text, N)};
 }
 
-std::optional<attnlab_note> find_in_segment(std::span<const std::byte> notes) {
+/// Notes looked at in one file. Libraries hold a handful; a hostile one must not cost segments x notes.
+constexpr int note_limit = 4096;
+
+std::optional<attnlab_note> find_in_segment(std::span<const std::byte> notes, int& left) {
   uint64_t offset = 0;
   // Names and descriptions are padded to 4 bytes; sizes are 32-bit, so the 64-bit sums cannot wrap.
   auto padded = [](uint64_t size) { return (size + 3) / 4 * 4; };
-  while (auto header = read_at<Elf64_Nhdr>(notes, offset)) {
+  while (left-- > 0) {
+    auto header = read_at<Elf64_Nhdr>(notes, offset);
+    if (!header) break;
     uint64_t name_at = offset + sizeof(Elf64_Nhdr);
     uint64_t description_at = name_at + padded(header->n_namesz);
     if (header->n_namesz == 8 && header->n_type == ATTNLAB_NOTE_TYPE &&
@@ -66,6 +71,7 @@ std::optional<ElfNote> find_elf_note(std::span<const std::byte> file, std::strin
     reason = "not a shared library";
     return std::nullopt;
   }
+  int notes_left = note_limit;
   for (uint16_t i = 0; i < header->e_phnum; ++i) {
     auto segment = read_at<Elf64_Phdr>(file, header->e_phoff + uint64_t{i} * sizeof(Elf64_Phdr));
     if (!segment) {
@@ -78,7 +84,7 @@ std::optional<ElfNote> find_elf_note(std::span<const std::byte> file, std::strin
       return std::nullopt;
     }
     if (segment->p_type != PT_NOTE) continue;
-    auto note = find_in_segment(file.subspan(segment->p_offset, segment->p_filesz));
+    auto note = find_in_segment(file.subspan(segment->p_offset, segment->p_filesz), notes_left);
     if (!note) continue;
     if (note->magic != ATTNLAB_MAGIC) {
       reason = "its attnlab note has a wrong magic number";
@@ -108,6 +114,7 @@ std::string refusal(const ElfNote& note) {
   }
 #if defined(__x86_64__)
   __builtin_cpu_init();
+  // AMX is not among them: the host never asks the kernel for its tiles, so such code would fault.
   const std::pair<uint32_t, std::pair<bool, const char*>> features[] = {
       {ATTNLAB_CPU_SSE41, {__builtin_cpu_supports("sse4.1") != 0, "SSE4.1"}},
       {ATTNLAB_CPU_AVX, {__builtin_cpu_supports("avx") != 0, "AVX"}},
@@ -117,11 +124,17 @@ std::string refusal(const ElfNote& note) {
       {ATTNLAB_CPU_AVX512BW, {__builtin_cpu_supports("avx512bw") != 0, "AVX-512BW"}},
       {ATTNLAB_CPU_AVX512VL, {__builtin_cpu_supports("avx512vl") != 0, "AVX-512VL"}},
       {ATTNLAB_CPU_AVX512BF16, {__builtin_cpu_supports("avx512bf16") != 0, "AVX-512-BF16"}}};
+  uint32_t unknown = note.cpu_features;
   for (const auto& [bit, feature] : features) {
+    unknown &= ~bit;
     if ((note.cpu_features & bit) != 0 && !feature.first) {
       return fmt::format("compiled for {}, which this CPU lacks; rebuild it without -march=native",
                          feature.second);
     }
+  }
+  if (unknown != 0) {
+    return "compiled for CPU features that this host cannot offer to plugins (such as AMX); rebuild it "
+           "without -march=native";
   }
 #endif
   return "";

@@ -7,6 +7,8 @@
 namespace attnlab::plugin {
 namespace {
 
+constexpr int64_t max_page_size = 1 << 20;
+
 attnlab_error no_error() {
   attnlab_error error{};
   error.struct_size = sizeof error;
@@ -28,6 +30,7 @@ Masker::Masker(const Catalog& catalog, const CatalogEntry& entry, const std::vec
     : descriptor_(entry.descriptor),
       file_(entry.file),
       stage_(std::move(stage)),
+      where_(where),
       host_(std::make_unique<HostContext>(stage_)) {
   const attnlab_plugin_entry* linked = catalog.static_entry(entry.file);
   const attnlab_library& library =
@@ -40,17 +43,18 @@ Masker::Masker(const Catalog& catalog, const CatalogEntry& entry, const std::vec
   void* instance = nullptr;
   const CallMark mark(call("create"));
   attnlab_status status = table_->create(host_->table(), pack.data(), pack.size(), &instance, &error);
-  if (status == ATTNLAB_INVALID_PARAMETER) {
-    base::Mistake mistake = where;
-    mistake.pointer += error.pointer;
-    throw base::UserError(descriptor_.id + ": " + error.message, mistake);
-  }
   check(status, error, "create");
   self_ = {instance, table_->destroy};
 }
 
 void Masker::check(attnlab_status status, const attnlab_error& error, const std::string& slot) const {
   if (status == ATTNLAB_OK) return;
+  if (status == ATTNLAB_INVALID_PARAMETER) {
+    // The method refuses the user's value: at creation, or once it knows the geometry.
+    base::Mistake mistake = where_;
+    mistake.pointer += error.pointer;
+    throw base::UserError(descriptor_.id + ": " + error.message, mistake);
+  }
   const char* message = error.message[0] != '\0' ? error.message : "no message";
   throw base::UserError(
       fmt::format("plugin {} failed in {} (stage \"{}\"): {}", descriptor_.id, slot, stage_, message),
@@ -75,7 +79,8 @@ std::vector<ColumnSpec> Masker::columns(const attnlab_geometry& geometry) const 
   sink.context = &specs;
   sink.declare = [](void* context, const attnlab_column_spec* spec, attnlab_error* error) -> attnlab_status {
     const bool token = spec->per == ATTNLAB_PER_TOKEN && spec->page_size == 1;
-    const bool page = spec->per == ATTNLAB_PER_PAGE && spec->page_size >= 1 && spec->page_size <= (1 << 20);
+    const bool page =
+        spec->per == ATTNLAB_PER_PAGE && spec->page_size >= 1 && spec->page_size <= max_page_size;
     const bool sequence = spec->per == ATTNLAB_PER_SEQUENCE && spec->page_size == 0;
     const bool known = spec->dtype >= ATTNLAB_F32 && spec->dtype <= ATTNLAB_U64;
     if (!(token || page || sequence) || !known || spec->width < 1 || spec->width > (1 << 24)) {
@@ -129,7 +134,12 @@ void Masker::score(const attnlab_tile& tile, attnlab_scores& scores) const {
 }
 
 int64_t Masker::page_size() const {
-  return table_->page_size == nullptr ? 1 : table_->page_size(self_.get());
+  const int64_t size = table_->page_size == nullptr ? 1 : table_->page_size(self_.get());
+  if (size >= 1 && size <= max_page_size) return size;
+  attnlab_error error = no_error();
+  std::snprintf(error.message, sizeof error.message, "a page of %lld keys", static_cast<long long>(size));
+  check(ATTNLAB_CONTRACT, error, "page_size");
+  return 1;
 }
 
 }  // namespace attnlab::plugin

@@ -59,6 +59,7 @@ class Masker final {
 
   Descriptor descriptor_;
   std::string file_, stage_;
+  base::Mistake where_;  ///< the stage in the config
   std::vector<std::string> warnings_;
   std::unique_ptr<HostContext> host_;
   const attnlab_masker_table* table_ = nullptr;

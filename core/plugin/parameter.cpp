@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 
 namespace attnlab::plugin {
@@ -59,6 +60,7 @@ Size parse_size(const Parameter& p, const Json& json, const Mistake& where) {
     if (json.is_number_unsigned() && json.get<uint64_t>() > INT32_MAX)
       wrong("is too large for a count of keys");
     size.count = json.get<int64_t>();
+    if (size.count > INT32_MAX) wrong("is too large for a count of keys");
     if (size.count < 0 || (size.count == 0 && !zero_allowed)) wrong("must be positive");
     return size;
   }
@@ -66,14 +68,12 @@ Size parse_size(const Parameter& p, const Json& json, const Mistake& where) {
   if (json.is_number_float()) {
     size.fraction = json.get<double>();
   } else if (json.is_string() && json.get<std::string>().ends_with('%')) {
-    const auto text = json.get<std::string>();
-    size_t used = 0;
-    try {
-      size.fraction = std::stod(text, &used) / 100;
-    } catch (const std::exception&) {
-      used = 0;
-    }
-    if (used + 1 != text.size()) wrong("is not a percentage");
+    // Read as the decimal fraction: "0.7%" is the double nearest to 0.007, which 0.7 / 100 is not.
+    auto text = json.get<std::string>();
+    text.replace(text.size() - 1, 1, "e-2");
+    const char* end = text.data() + text.size();
+    const auto read = std::from_chars(text.data(), end, size.fraction);
+    if (read.ec != std::errc() || read.ptr != end) wrong("is not a percentage");
   } else {
     wrong("is neither a count nor a fraction");
   }

@@ -19,7 +19,7 @@ std::string text_of(attnlab_text text) {
 std::string percent(double fraction) {
   for (int digits = 1; digits <= 17; ++digits) {
     std::string text = fmt::format("{:.{}g}", fraction * 100, digits);
-    if (text.find('e') == std::string::npos && std::stod(text) / 100 == fraction) return text + "%";
+    if (text.find('e') == std::string::npos && std::stod(text + "e-2") == fraction) return text + "%";
   }
   return "";
 }

@@ -43,13 +43,29 @@ std::string cache_file(const std::string& path, const std::string& program) {
   return (folder / "attnlab" / ("probe-" + base::hash_hex(key) + ".json")).string();
 }
 
+/// Reads {"refused": "..."} or {"methods": [...]}. Throws Json::exception or UserError for anything else.
+void read_description(const Json& json, ProbedFile& result) {
+  if (json.contains("refused")) {
+    result.refused = json.at("refused").get<std::string>();
+    return;
+  }
+  std::vector<Descriptor> methods;
+  for (const auto& method : json.at("methods")) methods.push_back(descriptor_from_json(method));
+  result.methods = std::move(methods);
+}
+
 /// A cache is a convenience: whatever is wrong with it means a fresh probe, never an error.
-std::optional<Json> read_cache(const std::string& file) {
+bool read_cache(const std::string& file, ProbedFile& result) {
   std::ifstream stream(file);
-  if (!stream) return std::nullopt;
-  Json json = Json::parse(stream, nullptr, false);
-  if (!json.is_object() || !(json.contains("refused") || json.contains("methods"))) return std::nullopt;
-  return json;
+  if (!stream) return false;
+  try {
+    read_description(Json::parse(stream), result);
+    return true;
+  } catch (const Json::exception&) {
+    return false;
+  } catch (const base::UserError&) {
+    return false;
+  }
 }
 
 void write_cache(const std::string& file, const Json& json) {
@@ -102,17 +118,11 @@ ProbedFile probe(const std::string& path, const std::string& program) {
     if (!result.refused.empty()) return result;
 
     const std::string cached = cache_file(path, program);
-    std::optional<Json> json = cached.empty() ? std::nullopt : read_cache(cached);
-    if (!json) {
-      json = run_probe(path, program);
-      // A time-out may be the machine's fault: it is not remembered.
-      if (!cached.empty() && !json->contains("timed_out")) write_cache(cached, *json);
-    }
-    if (json->contains("refused")) {
-      result.refused = json->at("refused").get<std::string>();
-      return result;
-    }
-    for (const auto& method : json->at("methods")) result.methods.push_back(descriptor_from_json(method));
+    if (!cached.empty() && read_cache(cached, result)) return result;
+    const Json json = run_probe(path, program);
+    // A time-out may be the machine's fault: it is not remembered.
+    if (!cached.empty() && !json.contains("timed_out")) write_cache(cached, json);
+    read_description(json, result);
   } catch (const base::UserError& error) {
     result.refused = error.mistake().file == path ? error.summary() : error.what();
   } catch (const Json::exception& error) {

@@ -29,12 +29,12 @@ struct Recorder : attnlab::Scorer {
       first[j][0] = keys.key(j)[0];
       first[j][1] = keys.value(j)[0];
     }
+    // Only keys of the block are read: `begin` lies on a boundary of every page size.
     auto sum = c.column<double>("sum");
-    for (int64_t page = keys.begin() / 4; page * 4 < keys.end(); ++page) {
-      std::fill(sum[page].begin(), sum[page].end(), 0.0);
-      for (int64_t j = page * 4; j < std::min(keys.end(), page * 4 + 4); ++j) {
-        for (size_t d = 0; d < head_dim; ++d) sum[page][d] += keys.key(j)[d];
-      }
+    for (int64_t j = keys.begin(); j < keys.end(); ++j) {
+      auto page = sum[j / 4];
+      if (j == keys.begin() || j % 4 == 0) std::fill(page.begin(), page.end(), 0.0);
+      for (size_t d = 0; d < head_dim; ++d) page[d] += keys.key(j)[d];
     }
     auto last = c.column<int32_t>("last");
     for (int64_t j = keys.begin(); j < keys.end(); ++j) last[j / 6][0] = static_cast<int32_t>(j);

@@ -187,7 +187,7 @@ TEST_F(AttentionRowWriterTest, DenseRowsBecomeIdsAndSampledKeys) {
   EXPECT_EQ(out_.list(2).ids, std::vector<int32_t>{0});
 }
 
-TEST_F(AttentionRowWriterTest, AStageAddsToThePriorOrReplacesIt) {
+TEST_F(AttentionRowWriterTest, AStageAddsToThePrior) {
   begin();
   RowList& prior = prior_.assign(0, 2);
   prior.runs = {{0, 2}};
@@ -201,6 +201,12 @@ TEST_F(AttentionRowWriterTest, AStageAddsToThePriorOrReplacesIt) {
   EXPECT_EQ(added.log_weight, std::vector<float>{0.4f});
   EXPECT_EQ(out_.list(1).runs, (std::vector<Range>{{0, 2}}))
       << "a row that the stage leaves alone keeps its prior";
+}
+
+TEST_F(AttentionRowWriterTest, ARefiningStageReplacesDeterministicKeys) {
+  begin();
+  prior_.assign(0, 2).runs = {{0, 2}};
+  ids(0, 1, {1, 3, 6});
   const RowList& refined = finish(0, true);
   EXPECT_TRUE(refined.runs.empty());
   EXPECT_EQ(refined.ids, (std::vector<int32_t>{1, 3, 6}));

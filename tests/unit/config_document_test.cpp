@@ -135,13 +135,14 @@ TEST_F(ConfigDocumentTest, ExtendsCannotExplode) {
 TEST_F(ConfigDocumentTest, EveryValueKnowsItsOrigin) {
   const std::string base_path =
       write("sub/base.json", R"({"o": {"x": "p", "y": 1}, "list": [{"a": 1}], "s": 1})");
-  Document document = load(R"({"extends": "sub/base.json", "o": {"y": 2}, "s": {"t": 1}})");
+  Document document = load(R"({"extends": "sub/base.json", "o": {"y": 2}, "s": {"t": 1}, "none": {}})");
   const std::string main_path = folder_ / "main.json";
   EXPECT_EQ(document.origin("/o/x").label, base_path);
   EXPECT_EQ(document.origin("/o/y").label, main_path);
   EXPECT_EQ(document.origin("/list/0/a").label, base_path)
       << "members of a list come from where the list does";
   EXPECT_EQ(document.origin("/s/t").label, main_path);
+  EXPECT_EQ(document.origin("/none").label, main_path);
   EXPECT_EQ(document.resolve_path("/o/x", "data.npz"), folder_ / "sub/data.npz");
   EXPECT_EQ(document.resolve_path("/o/y", "../data.npz"),
             (std::filesystem::path(folder_.path()).parent_path() / "data.npz").string());

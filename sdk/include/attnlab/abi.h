@@ -273,11 +273,11 @@ typedef struct attnlab_tile {
   const uint64_t* rng_stream;     /* [row_count] keyed by (query head, position): second Philox input */
   void* context;
   /* Exact logits [row_count, key_count] (scale * q.k + bias), computed once per tile on first use; *stride is the row
-   * distance. Entries that are not visible are -inf. */
+   * distance. Entries that are not visible are -inf. NULL when there is no memory. */
   const float* (*logits)(void* context, int64_t* stride);
   /* Exact logits of some keys of one row. */
   void (*gather_logits)(void* context, int64_t row, int64_t count, const int32_t* ids, float* out);
-  /* Scratch memory for this call, 64-byte aligned, freed by the host when the call returns. */
+  /* Scratch memory for this call, 64-byte aligned, freed by the host when the call returns. NULL when there is none. */
   void* (*scratch)(void* context, uint64_t bytes);
 } attnlab_tile;
 

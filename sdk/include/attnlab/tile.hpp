@@ -6,6 +6,7 @@
 
 #include <bit>
 #include <cstdint>
+#include <new>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -258,6 +259,7 @@ class Tile {
   Matrix<float> logits() const {
     int64_t stride = 0;
     const float* data = tile_->logits(tile_->context, &stride);
+    if (data == nullptr) throw std::bad_alloc();
     return {data, tile_->row_count, tile_->key_count, stride};
   }
   /// Exact logits of some keys of one row.
@@ -271,6 +273,7 @@ class Tile {
   template <class T>
   std::span<T> scratch(int64_t count) const {
     void* memory = tile_->scratch(tile_->context, static_cast<uint64_t>(count) * sizeof(T));
+    if (memory == nullptr) throw std::bad_alloc();
     return {static_cast<T*>(memory), static_cast<size_t>(count)};
   }
   /// Columns that this method declared.
