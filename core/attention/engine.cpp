@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "core/attention/row_arguments.hpp"
 #include "core/attention/session.hpp"
 #include "core/base/parallel.hpp"
 
@@ -23,34 +24,9 @@ constexpr int64_t max_queries_per_tile = 64;
 void attend_rows(Tile& tile, const Selection& selection, float* out, float* lse) {
   for (int64_t row = 0; row < tile.rows();) {
     const int64_t end = selection.span_end(row);
-    const RowList& list = selection.list(row);
-    kernels::Segment parts[3];
-    for (auto& part : parts) {
-      part.key = tile.key();
-      part.key_stride = tile.key_stride();
-      part.value = tile.value();
-      part.value_stride = tile.value_stride();
-    }
-    parts[0].runs = list.runs.data();
-    parts[0].run_count = static_cast<int64_t>(list.runs.size());
-    parts[1].ids = list.ids.data();
-    parts[1].id_count = static_cast<int64_t>(list.ids.size());
-    parts[2].ids = list.sampled.data();
-    parts[2].id_count = static_cast<int64_t>(list.sampled.size());
-    parts[2].log_weight = list.log_weight.data();
-    kernels::AttendArguments arguments;
-    arguments.query = tile.query() + row * tile.head_dim();
-    arguments.query_stride = tile.head_dim();
-    arguments.rows = end - row;
-    arguments.head_dim = tile.head_dim();
-    arguments.value_dim = tile.value_dim();
-    arguments.scale = tile.options().scale;
-    arguments.segments = parts;
-    arguments.segment_count = 3;
-    arguments.bias = tile.bias() == nullptr ? nullptr : tile.bias() + row;
-    arguments.sink_logit = tile.sink_logit() == nullptr ? nullptr : tile.sink_logit() + row;
+    const RowSegments segments(tile, selection.list(row));
+    kernels::AttendArguments arguments = attend_arguments(tile, row, end - row, segments);
     arguments.out = out + row * tile.value_dim();
-    arguments.out_stride = tile.value_dim();
     arguments.lse = lse + row;
     tile.kernels().attend(arguments);
     row = end;
@@ -81,12 +57,18 @@ void handle_empty_rows(const Tile& tile, Selection& selection, std::vector<uint8
     empty[static_cast<size_t>(row)] = 1;
     if (tile.options().on_empty_row != config::EmptyRow::dense) continue;
     RowList& list = selection.assign(row, 1);
-    list.runs.push_back({0, static_cast<int32_t>(tile.visible_end(row))});
-    clip_runs(list.runs, tile.visible_end(row), tile.hidden(row));
+    tile.visible_runs(row, list.runs);
   }
 }
 
 }  // namespace
+
+const RowList& active_list(const TileOutcome& outcome, int64_t row, RowList& dense) {
+  if (outcome.selection != nullptr) return outcome.selection->list(row);
+  dense.clear();
+  outcome.tile->visible_runs(row, dense.runs);
+  return dense;
+}
 
 struct Engine::Worker {
   Tile tile;

@@ -72,8 +72,7 @@ void Selector::choose(const SelectorPlan& plan, const Tile& tile, int64_t row, c
     case SelectorPlan::Kind::top_p: {
       std::span<const Range> of = units_;
       if (plan.of_total) {
-        visible_.assign(1, {0, static_cast<int32_t>(tile.visible_end(row))});
-        clip_runs(visible_, tile.visible_end(row), tile.hidden(row));
+        tile.visible_runs(row, visible_);
         if (page_size_ > 1) to_pages(std::vector<Range>(visible_), page_size_, visible_);
         of = visible_;
       }

@@ -59,6 +59,9 @@ struct TileOutcome {
   const std::vector<uint8_t>* empty = nullptr;  ///< [rows] 1: visible keys, but the stages selected none
 };
 
+/// The active keys of a row, whatever the pipeline; `dense` is memory for the list of a dense row.
+const RowList& active_list(const TileOutcome& outcome, int64_t row, RowList& dense);
+
 /// Called for each tile and pipeline, from worker threads; different tiles hold different rows.
 using Visitor = std::function<void(const TileOutcome&)>;
 

@@ -7,6 +7,7 @@
 #include <limits>
 #include <new>
 
+#include "core/attention/row_list.hpp"
 #include "core/base/error.hpp"
 #include "core/mask/visibility.hpp"
 
@@ -122,6 +123,11 @@ void Tile::load_visibility(const data::Geometry& geometry) {
       hidden_.push_back(hidden_words_.data() + words * row);
   }
   key_count_ = *std::max_element(visible_end_.begin(), visible_end_.end());
+}
+
+void Tile::visible_runs(int64_t row, std::vector<kernels::Range>& runs) const {
+  runs.assign(1, {0, static_cast<int32_t>(visible_end(row))});
+  clip_runs(runs, visible_end(row), hidden(row));
 }
 
 const float* Tile::logits() {

@@ -69,6 +69,8 @@ class Tile {
   int64_t visible_end(int64_t row) const { return visible_end_[at(row)]; }
   int64_t visible_count(int64_t row) const { return visible_count_[at(row)]; }
   const uint64_t* hidden(int64_t row) const { return hidden_.empty() ? nullptr : hidden_[at(row)]; }
+  /// The visible keys of a row as ascending runs.
+  void visible_runs(int64_t row, std::vector<kernels::Range>& runs) const;
   /// Rows of a query see the same keys.
   bool shared_visibility() const { return shared_visibility_; }
 

@@ -276,10 +276,11 @@ Command run_command() {
       .arguments = "CONFIG",
       .summary = "Run all pipelines of a config on the same input and compare them with dense attention.",
       .details =
-          "The result folder gets resolved.json, result.json, rows.jsonl, time.json, provenance.json, "
-          "report.md\n"
-          "and report.html. With --dump also <pipeline>/mask.npy and weights.npy [B, Hq, queries, Sk] and\n"
-          "output.npy [B, Hq, queries, Dv], with a prefix layerNN_ when the run has several layers.",
+          "The result folder gets resolved.json, result.json, rows.jsonl, pictures.json, time.json,\n"
+          "provenance.json, report.md and report.html. With --dump also <pipeline>/mask.npy and weights.npy\n"
+          "[B, Hq, queries, Sk] and output.npy [B, Hq, queries, Dv], with a prefix layerNN_ when the run "
+          "has\n"
+          "several layers.",
       .options = options,
       .run = run,
       .min_arguments = 1,

@@ -9,18 +9,11 @@ namespace {
 /// Visits (key, log weight) of every active key of a row.
 template <class Visit>
 void each_active(const attention::TileOutcome& outcome, int64_t row, const Visit& visit) {
-  const attention::Tile& tile = *outcome.tile;
-  auto visit_run = [&](const kernels::Range& run) {
+  attention::RowList dense;
+  const attention::RowList& list = attention::active_list(outcome, row, dense);
+  for (const auto& run : list.runs) {
     for (int32_t key = run.begin; key < run.end; ++key) visit(key, 0.0f);
-  };
-  if (outcome.selection == nullptr) {
-    std::vector<kernels::Range> visible{{0, static_cast<int32_t>(tile.visible_end(row))}};
-    attention::clip_runs(visible, tile.visible_end(row), tile.hidden(row));
-    for (const auto& run : visible) visit_run(run);
-    return;
   }
-  const attention::RowList& list = outcome.selection->list(row);
-  for (const auto& run : list.runs) visit_run(run);
   for (int32_t key : list.ids) visit(key, 0.0f);
   for (size_t i = 0; i < list.sampled.size(); ++i) visit(list.sampled[i], list.log_weight[i]);
 }

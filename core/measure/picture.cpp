@@ -28,15 +28,11 @@ void PictureCounter::count(std::vector<std::atomic<int64_t>>& cells, int64_t que
 }
 
 void PictureCounter::add(const attention::TileOutcome& outcome, int64_t row, int64_t query) {
-  const attention::Tile& tile = *outcome.tile;
-  std::vector<kernels::Range> visible{{0, static_cast<int32_t>(tile.visible_end(row))}};
-  attention::clip_runs(visible, tile.visible_end(row), tile.hidden(row));
+  std::vector<kernels::Range> visible;
+  outcome.tile->visible_runs(row, visible);
   for (const auto& run : visible) count(visible_, query, run);
-  if (outcome.selection == nullptr) {
-    for (const auto& run : visible) count(active_, query, run);
-    return;
-  }
-  const attention::RowList& list = outcome.selection->list(row);
+  attention::RowList dense;
+  const attention::RowList& list = attention::active_list(outcome, row, dense);
   for (const auto& run : list.runs) count(active_, query, run);
   for (int32_t key : list.ids) count(active_, query, {key, key + 1});
   for (int32_t key : list.sampled) count(active_, query, {key, key + 1});

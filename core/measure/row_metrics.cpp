@@ -59,22 +59,16 @@ RowMetrics measure_row(const attention::TileOutcome& outcome, int64_t row) {
     exact = kernels::log_sum_exp(logits, {&all, 1});
   }
   WeightSums sums;
-  auto add_run = [&](const kernels::Range& run) {
-    for (int32_t key = run.begin; key < run.end; ++key) {
-      if (logits[key] > -std::numeric_limits<float>::infinity()) sums.add(logits[key] - exact, 0);
-    }
-  };
-  int64_t active = visible;
-  if (outcome.selection == nullptr) {
-    add_run({0, static_cast<int32_t>(tile.visible_end(row))});
-  } else {
-    const attention::RowList& list = outcome.selection->list(row);
-    active = list.size();
-    for (const auto& run : list.runs) add_run(run);
-    for (int32_t key : list.ids) sums.add(logits[key] - exact, 0);
-    for (size_t i = 0; i < list.sampled.size(); ++i)
-      sums.add(logits[list.sampled[i]] - exact, list.log_weight[i]);
+  attention::RowList dense;
+  const attention::RowList& list = attention::active_list(outcome, row, dense);
+  for (const auto& run : list.runs) {
+    for (int32_t key = run.begin; key < run.end; ++key) sums.add(logits[key] - exact, 0);
   }
+  for (int32_t key : list.ids) sums.add(logits[key] - exact, 0);
+  for (size_t i = 0; i < list.sampled.size(); ++i) {
+    sums.add(logits[list.sampled[i]] - exact, list.log_weight[i]);
+  }
+  const int64_t active = list.size();
   metrics.density = static_cast<float>(static_cast<double>(active) / static_cast<double>(visible));
   // All keys hold all mass, whatever the rounding of the exact denominator.
   metrics.mass_recall = active == visible ? 1.0f : static_cast<float>(std::min(1.0, sums.recall));
@@ -83,9 +77,9 @@ RowMetrics measure_row(const attention::TileOutcome& outcome, int64_t row) {
       static_cast<float>(std::abs(std::expm1(double{outcome.lse[row]} - double{outcome.exact_lse[row]})));
   const int64_t width = tile.value_dim();
   const float* out = outcome.out + row * width;
-  const float* dense = outcome.exact_out + row * width;
-  const double error = distance(out, dense, width);
-  const double size = norm(dense, width);
+  const float* exact_out = outcome.exact_out + row * width;
+  const double error = distance(out, exact_out, width);
+  const double size = norm(exact_out, width);
   metrics.output_error = static_cast<float>(size > 0 ? error / size : error);
   return metrics;
 }

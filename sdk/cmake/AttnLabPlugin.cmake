@@ -19,6 +19,7 @@ function(attnlab_add_plugin name)
   string(REPLACE ";" " " ids "${PLUGIN_IDS}")
 
   add_library(${name} MODULE ${PLUGIN_SOURCES})
+  set_property(GLOBAL APPEND PROPERTY ATTNLAB_PLUGIN_TARGETS ${name})
   target_link_libraries(${name} PRIVATE attnlab_sdk ${PLUGIN_LINK})
   target_compile_definitions(${name} PRIVATE "ATTNLAB_PLUGIN_IDS=\"${ids}\"")
   # The SDK's random numbers have the same bits everywhere as long as no multiply-add is fused.

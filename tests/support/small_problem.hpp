@@ -92,17 +92,12 @@ inline std::vector<Planes> run_pipelines(const std::vector<attention::Pipeline>&
       const int64_t line =
           (tile.index().batch * g.query_heads + tile.head_of(row)) * g.queries + tile.query_of(row);
       float* probability = plane.probability.data() + line * g.keys;
-      if (outcome.selection == nullptr) {
-        std::vector<kernels::Range> visible{{0, static_cast<int32_t>(tile.visible_end(row))}};
-        attention::clip_runs(visible, tile.visible_end(row), tile.hidden(row));
-        for (const auto& run : visible) std::fill(probability + run.begin, probability + run.end, 1.0f);
-      } else {
-        const attention::RowList& list = outcome.selection->list(row);
-        for (const auto& run : list.runs) std::fill(probability + run.begin, probability + run.end, 1.0f);
-        for (int32_t key : list.ids) probability[key] = 1;
-        for (size_t i = 0; i < list.sampled.size(); ++i) {
-          probability[list.sampled[i]] = std::exp(-list.log_weight[i]);
-        }
+      attention::RowList dense;
+      const attention::RowList& list = attention::active_list(outcome, row, dense);
+      for (const auto& run : list.runs) std::fill(probability + run.begin, probability + run.end, 1.0f);
+      for (int32_t key : list.ids) probability[key] = 1;
+      for (size_t i = 0; i < list.sampled.size(); ++i) {
+        probability[list.sampled[i]] = std::exp(-list.log_weight[i]);
       }
       std::copy_n(outcome.out + row * g.value_dim, g.value_dim, plane.output.data() + line * g.value_dim);
       plane.lse[static_cast<size_t>(line)] = outcome.lse[row];
