@@ -134,7 +134,9 @@ const float* Tile::logits() {
   if (logits_ready_) return logits_.data();
   const auto start = std::chrono::steady_clock::now();
   logits_stride_ = (key_count_ + 15) / 16 * 16;
-  if (logits_.size() < at(rows() * logits_stride_)) logits_.resize(at(rows() * logits_stride_));
+  // At least one element: a tile whose rows see nothing still has an address, and null means "no memory".
+  const size_t size = at(std::max<int64_t>(1, rows() * logits_stride_));
+  if (logits_.size() < size) logits_.resize(size);
   kernels::LogitsArguments arguments;
   arguments.query = query_.data();
   arguments.query_stride = head_dim_;
