@@ -69,7 +69,7 @@ attnlab_status RowWriter::open(int64_t row, int64_t row_count) {
   if (reserved_) return broken("it wrote again before it committed reserved ids");
   if (row < 0 || row_count < 1 || row > tile_->rows() - row_count) {
     return broken(
-        fmt::format("it wrote rows {} to {} of a tile of {} rows", row, row + row_count, tile_->rows()));
+        fmt::format("it wrote {} rows from row {} on of a tile of {} rows", row_count, row, tile_->rows()));
   }
   return ATTNLAB_OK;
 }
