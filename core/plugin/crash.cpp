@@ -22,16 +22,30 @@ constexpr size_t signal_stack_bytes = 64 << 10;
 
 thread_local const PluginCall* current = nullptr;
 
-/// A plugin that overflows the stack leaves no room to run the handler on it.
-void use_signal_stack() {
-  thread_local std::unique_ptr<char[]> memory;
-  if (memory != nullptr) return;
-  memory.reset(new char[signal_stack_bytes]);
-  stack_t stack{};
-  stack.ss_sp = memory.get();
-  stack.ss_size = signal_stack_bytes;
-  ::sigaltstack(&stack, nullptr);
-}
+/// A stack for this thread's handler: a plugin that overflows the thread's own leaves no room to run it
+/// there. A stack that is set already, such as a sanitizer's, stays: its owner frees whatever it finds set
+/// when the thread ends.
+class SignalStack {
+ public:
+  SignalStack() {
+    stack_t set{};
+    if (::sigaltstack(nullptr, &set) != 0 || (set.ss_flags & SS_DISABLE) == 0) return;
+    memory_.reset(new char[signal_stack_bytes]);
+    stack_t stack{};
+    stack.ss_sp = memory_.get();
+    stack.ss_size = signal_stack_bytes;
+    ::sigaltstack(&stack, nullptr);
+  }
+  ~SignalStack() {
+    if (memory_ == nullptr) return;
+    stack_t off{};
+    off.ss_flags = SS_DISABLE;
+    ::sigaltstack(&off, nullptr);
+  }
+
+ private:
+  std::unique_ptr<char[]> memory_;
+};
 
 /// Only formats into a buffer of its own and writes: the heap may be what the plugin broke.
 void handle(int signal) {
@@ -62,7 +76,7 @@ void handle(int signal) {
 }  // namespace
 
 CallMark::CallMark(const PluginCall& call) : call_(call), outer_(current) {
-  use_signal_stack();
+  thread_local const SignalStack stack;
   current = &call_;
 }
 
