@@ -1,5 +1,7 @@
 #include "core/attention/columns.hpp"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <numeric>
 
@@ -47,10 +49,8 @@ KeyState::KeyState(const plugin::Masker& masker, const attnlab_geometry& geometr
     // Both at most 2^20, so the product fits.
     if (spec.page_size > 0) page_multiple_ = std::lcm(page_multiple_, spec.page_size);
     if (page_multiple_ > max_page_multiple) {
-      attnlab_error error = no_error();
-      std::snprintf(error.message, sizeof error.message, "page sizes whose common multiple exceeds %lld keys",
-                    static_cast<long long>(max_page_multiple));
-      masker.check(ATTNLAB_CONTRACT, error, "columns");
+      masker.fail(fmt::format("page sizes whose common multiple exceeds {} keys", max_page_multiple),
+                  "columns");
     }
     column.spec = std::move(spec);
     columns_.push_back(std::move(column));

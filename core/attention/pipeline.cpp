@@ -1,6 +1,8 @@
 #include "core/attention/pipeline.hpp"
 
+#include <fmt/core.h>
 #include <attnlab/philox.hpp>
+
 #include <chrono>
 
 namespace attnlab::attention {
@@ -123,14 +125,9 @@ void Pipeline::select(Tile& tile, const PipelineState& state, const data::Geomet
     }
     workspace.writer.finish(workspace.current, stage.masker.descriptor().has(ATTNLAB_REFINE), workspace.next);
     if (const std::string& rule = workspace.writer.violation(); !rule.empty()) {
-      attnlab_error error{};
-      error.struct_size = sizeof error;
-      std::snprintf(error.message, sizeof error.message, "%s", rule.c_str());
-      stage.masker.check(ATTNLAB_CONTRACT, error,
-                         "select (layer " + std::to_string(tile.problem().layer) + ", KV head " +
-                             std::to_string(tile.index().kv_head) + ", positions " +
-                             std::to_string(tile.position(0)) + " to " +
-                             std::to_string(tile.position(tile.rows() - 1)) + ")");
+      stage.masker.fail(rule,
+                        fmt::format("select (layer {}, KV head {}, positions {} to {})", tile.problem().layer,
+                                    tile.index().kv_head, tile.position(0), tile.position(tile.rows() - 1)));
     }
     std::swap(workspace.current, workspace.next);
     tile.clear_scratch();

@@ -8,10 +8,6 @@
 namespace attnlab::attention {
 namespace {
 
-bool is_hidden(HiddenBits hidden, int32_t key) {
-  return ((hidden[key / 64] >> (key % 64)) & 1) != 0;
-}
-
 /// Appends [begin, end) without its hidden keys.
 void append_visible(Range range, HiddenBits hidden, std::vector<Range>& out) {
   if (range.begin >= range.end) return;

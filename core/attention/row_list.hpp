@@ -15,6 +15,10 @@ using kernels::Range;
 /// Null: none.
 using HiddenBits = const uint64_t*;
 
+inline bool is_hidden(HiddenBits hidden, int32_t key) {
+  return hidden != nullptr && ((hidden[key / 64] >> (key % 64)) & 1) != 0;
+}
+
 /// Active keys of one row (or of the rows of a GQA group that share a list). All parts ascending, pairwise
 /// disjoint: runs are maximal within themselves, no id lies in a run, no sampled id is deterministic.
 struct RowList {

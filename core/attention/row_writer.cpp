@@ -202,9 +202,7 @@ void RowWriter::collect(int64_t row, std::span<const size_t> entries, RowList& o
   out.clear();
   const int64_t end = tile_->visible_end(row);
   const uint64_t* hidden = tile_->hidden(row);
-  auto visible = [&](int32_t key) {
-    return key < end && (hidden == nullptr || ((hidden[key / 64] >> (key % 64)) & 1) == 0);
-  };
+  auto visible = [&](int32_t key) { return key < end && !is_hidden(hidden, key); };
   size_t id_entries = 0;
   for (size_t index : entries) {
     const Entry& entry = entries_[index];

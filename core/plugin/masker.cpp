@@ -55,9 +55,12 @@ void Masker::check(attnlab_status status, const attnlab_error& error, const std:
     mistake.pointer += error.pointer;
     throw base::UserError(descriptor_.id + ": " + error.message, mistake);
   }
-  const char* message = error.message[0] != '\0' ? error.message : "no message";
+  fail(error.message[0] != '\0' ? error.message : "no message", slot);
+}
+
+void Masker::fail(const std::string& rule, const std::string& slot) const {
   throw base::UserError(
-      fmt::format("plugin {} failed in {} (stage \"{}\"): {}", descriptor_.id, slot, stage_, message),
+      fmt::format("plugin {} failed in {} (stage \"{}\"): {}", descriptor_.id, slot, stage_, rule),
       {.file = file_}, base::Exit::plugin_broken);
 }
 
@@ -136,10 +139,7 @@ void Masker::score(const attnlab_tile& tile, attnlab_scores& scores) const {
 int64_t Masker::page_size() const {
   const int64_t size = table_->page_size == nullptr ? 1 : table_->page_size(self_.get());
   if (size >= 1 && size <= max_page_size) return size;
-  attnlab_error error = no_error();
-  std::snprintf(error.message, sizeof error.message, "a page of %lld keys", static_cast<long long>(size));
-  check(ATTNLAB_CONTRACT, error, "page_size");
-  return 1;
+  fail(fmt::format("a page of {} keys", size), "page_size");
 }
 
 }  // namespace attnlab::plugin

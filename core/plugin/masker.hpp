@@ -50,6 +50,8 @@ class Masker final {
   bool wants_end_prompt() const { return table_->end_prompt != nullptr; }
   bool wants_feedback() const { return table_->feedback != nullptr; }
   const void* self() const { return self_.get(); }
+  /// Throws UserError (Exit::plugin_broken): this method broke `rule` in `slot`.
+  [[noreturn]] void fail(const std::string& rule, const std::string& slot) const;
   /// Throws what a call of `slot` reported.
   void check(attnlab_status status, const attnlab_error& error, const std::string& slot) const;
 
