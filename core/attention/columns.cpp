@@ -33,12 +33,6 @@ constexpr int64_t max_page_multiple = int64_t{1} << 20;
 /// Keys encoded by one task. A multiple of the page size, so the split cannot matter.
 constexpr int64_t encode_grain = 4096;
 
-attnlab_error no_error() {
-  attnlab_error error{};
-  error.struct_size = sizeof error;
-  return error;
-}
-
 }  // namespace
 
 KeyState::KeyState(const plugin::Masker& masker, const attnlab_geometry& geometry, uint64_t rng_key)
@@ -55,19 +49,8 @@ KeyState::KeyState(const plugin::Masker& masker, const attnlab_geometry& geometr
     column.spec = std::move(spec);
     columns_.push_back(std::move(column));
   }
-  if (const auto* table = masker.state_table(); table != nullptr) {
-    attnlab_error error = no_error();
-    void* state = nullptr;
-    masker.check(table->create(masker.self(), &geometry, rng_key, &state, &error), error, "state.create");
-    opaque_ = own(state);
-  }
+  if (masker.has_state()) opaque_ = masker.create_state(geometry, rng_key);
   resize(0);
-}
-
-KeyState::Opaque KeyState::own(void* state) const {
-  const auto* table = masker_->state_table();
-  const void* self = masker_->self();
-  return {state, [table, self](void* p) { table->destroy(self, p); }};
 }
 
 void KeyState::resize(int64_t key_count) {
@@ -117,9 +100,7 @@ void KeyState::append(attnlab_key_block block, int64_t end) {
   if (opaque_ != nullptr && end > old_count) {
     block.begin = old_count;
     block.end = end;
-    attnlab_error error = no_error();
-    masker_->check(masker_->state_table()->append(masker_->self(), opaque_.get(), &block, &error), error,
-                   "state.append");
+    masker_->append_state(opaque_.get(), block);
   }
 }
 
@@ -127,11 +108,7 @@ void KeyState::truncate(attnlab_key_block block, int64_t key_count) {
   ATTNLAB_CHECK(key_count <= key_count_, "truncate cannot grow");
   resize(key_count);
   encode(block, key_count / page_multiple_ * page_multiple_, key_count);
-  if (opaque_ != nullptr) {
-    attnlab_error error = no_error();
-    masker_->check(masker_->state_table()->truncate(masker_->self(), opaque_.get(), key_count, &error), error,
-                   "state.truncate");
-  }
+  if (opaque_ != nullptr) masker_->truncate_state(opaque_.get(), key_count);
 }
 
 KeyState KeyState::fork() const {
@@ -140,13 +117,7 @@ KeyState KeyState::fork() const {
   copy.columns_ = columns_;
   copy.key_count_ = key_count_;
   copy.refresh_view();
-  if (opaque_ != nullptr) {
-    attnlab_error error = no_error();
-    void* state = nullptr;
-    masker_->check(masker_->state_table()->fork(masker_->self(), opaque_.get(), &state, &error), error,
-                   "state.fork");
-    copy.opaque_ = own(state);
-  }
+  if (opaque_ != nullptr) copy.opaque_ = masker_->fork_state(opaque_.get());
   return copy;
 }
 
@@ -155,7 +126,7 @@ void KeyState::end_prompt(const attnlab_prompt& prompt) {
 }
 
 uint64_t KeyState::bytes() const {
-  uint64_t total = opaque_ == nullptr ? 0 : masker_->state_table()->bytes(masker_->self(), opaque_.get());
+  uint64_t total = opaque_ == nullptr ? 0 : masker_->state_bytes(opaque_.get());
   for (const auto& column : columns_) total += column.data.size();
   return total;
 }

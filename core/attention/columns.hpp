@@ -4,8 +4,6 @@
 
 #include <attnlab/abi.h>
 
-#include <functional>
-#include <memory>
 #include <vector>
 
 #include "core/plugin/masker.hpp"
@@ -44,11 +42,9 @@ class KeyState {
     size_t record_bytes = 0;
     std::vector<std::byte> data;
   };
-  using Opaque = std::unique_ptr<void, std::function<void(void*)>>;
 
   void resize(int64_t key_count);
   void encode(attnlab_key_block block, int64_t begin, int64_t end);
-  Opaque own(void* state) const;
   void refresh_view();
 
   const plugin::Masker* masker_;
@@ -57,7 +53,7 @@ class KeyState {
   std::vector<ColumnData> columns_;
   std::vector<attnlab_column> pointers_;
   attnlab_columns view_{};
-  Opaque opaque_;
+  plugin::Masker::State opaque_;
 };
 
 }  // namespace attnlab::attention

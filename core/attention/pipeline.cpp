@@ -1,6 +1,5 @@
 #include "core/attention/pipeline.hpp"
 
-#include <fmt/core.h>
 #include <attnlab/philox.hpp>
 
 #include <chrono>
@@ -67,8 +66,8 @@ Pipeline::Pipeline(const config::PipelinePlan& plan, const plugin::Catalog& cata
     ATTNLAB_CHECK(entry != nullptr, "the plan was resolved against this catalog");
     const base::Mistake where = document.where(stage.pointer);
     check_supported(entry->descriptor, where);
-    stages_.push_back(
-        {plugin::Masker(catalog, *entry, stage.values, stage.name, where), stage.selector, stage.seed});
+    stages_.push_back({plugin::Masker(catalog, *entry, stage.values, plan.name, stage.name, where),
+                       stage.selector, stage.seed});
   }
 }
 
@@ -76,7 +75,7 @@ PipelineState Pipeline::make_state(int layer, const data::Geometry& geometry, ui
   PipelineState state(stages_.size());
   for (size_t s = 0; s < stages_.size(); ++s) {
     const plugin::Masker& masker = stages_[s].masker;
-    if (!masker.has_columns() && masker.state_table() == nullptr && !masker.wants_end_prompt()) continue;
+    if (!masker.has_columns() && !masker.has_state() && !masker.wants_end_prompt()) continue;
     attnlab_geometry g{};
     g.struct_size = sizeof g;
     g.layer = layer;
@@ -125,9 +124,7 @@ void Pipeline::select(Tile& tile, const PipelineState& state, const data::Geomet
     }
     workspace.writer.finish(workspace.current, stage.masker.descriptor().has(ATTNLAB_REFINE), workspace.next);
     if (const std::string& rule = workspace.writer.violation(); !rule.empty()) {
-      stage.masker.fail(rule,
-                        fmt::format("select (layer {}, KV head {}, positions {} to {})", tile.problem().layer,
-                                    tile.index().kv_head, tile.position(0), tile.position(tile.rows() - 1)));
+      stage.masker.fail(rule, "select", plugin::place_of(view));
     }
     std::swap(workspace.current, workspace.next);
     tile.clear_scratch();

@@ -29,11 +29,10 @@ void Selector::check_row(const plugin::Masker& scorer, const Tile& tile, int64_t
   for (int64_t i = 0; i < units; ++i) nan |= std::isnan(scores[i]);
   if (!nan) return;
   const int64_t key = std::find_if(scores, scores + units, [](float s) { return std::isnan(s); }) - scores;
-  throw base::UserError(
-      fmt::format("{} (stage \"{}\") scored key {} of layer {}, query head {}, position {} with NaN",
-                  scorer.descriptor().id, scorer.stage(), key * page_size_, tile.problem().layer,
-                  tile.head_of(row), tile.position(row)),
-      {.file = scorer.file()}, base::Exit::plugin_broken);
+  scorer.fail(fmt::format("it scored key {} of query head {}, position {} with NaN", key * page_size_,
+                          tile.head_of(row), tile.position(row)),
+              "score",
+              {.layer = tile.problem().layer, .batch = tile.index().batch, .kv_head = tile.index().kv_head});
 }
 
 const float* Selector::reduce(const SelectorPlan& plan, const Tile& tile, int64_t row) {

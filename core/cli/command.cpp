@@ -101,18 +101,27 @@ config::Document load_document(const po::variables_map& values) {
   return document;
 }
 
+plugin::SearchPath plugin_search(const po::variables_map& values,
+                                 const std::vector<std::string>& config_folders) {
+  return plugin::search_path(strings(values, "plugin"), strings(values, "plugin-path"), config_folders,
+                             plugin::probe_program());
+}
+
 plugin::Catalog load_catalog(const po::variables_map& values,
                              const std::vector<std::string>& config_folders) {
-  const std::string program = plugin::probe_program();
   // The environment and shared configs may name folders that are not everywhere; who types one means it.
   for (const auto& folder : strings(values, "plugin-path")) {
     if (!fs::is_directory(folder))
       throw UserError("--plugin-path: there is no such folder", {.file = folder});
   }
-  const auto search =
-      plugin::search_path(strings(values, "plugin"), strings(values, "plugin-path"), config_folders, program);
   plugin::report_crashes();
-  return plugin::Catalog::scan(search, program);
+  plugin::Catalog catalog =
+      plugin::Catalog::scan(plugin_search(values, config_folders), plugin::probe_program());
+  for (const auto& entry : catalog.shadowed()) {
+    const std::string& id = entry.descriptor.id;
+    fmt::print(stderr, "shadowed: {} in {}, by {}\n", id, entry.file, catalog.find(id)->file);
+  }
+  return catalog;
 }
 
 int thread_option(const po::variables_map& values) {
@@ -139,8 +148,9 @@ std::unique_ptr<data::Source> open_input(const config::RunPlan& plan, const conf
 
 const std::vector<Command>& commands() {
   static const std::vector<Command> all = {
-      run_command(),         bench_command(),           plugin_list_command(), plugin_info_command(),
-      config_show_command(), config_validate_command(), plugin_probe_command()};
+      run_command(),           bench_command(),       plugin_list_command(),     plugin_info_command(),
+      plugin_doctor_command(), config_show_command(), config_validate_command(), plugin_probe_command(),
+      run_child_command()};
   return all;
 }
 

@@ -41,6 +41,9 @@ void add_config_options(po::options_description& options);
 std::vector<std::string> positional(const po::variables_map& values);
 /// The config file of the command line with all overrides applied.
 config::Document load_document(const po::variables_map& values);
+/// Where --plugin, --plugin-path, the environment and these folders of a config send us.
+plugin::SearchPath plugin_search(const po::variables_map& values,
+                                 const std::vector<std::string>& config_folders);
 plugin::Catalog load_catalog(const po::variables_map& values, const std::vector<std::string>& config_folders);
 /// The plan's input; a mistake that is in no file of its own is reported at the config's /input.
 std::unique_ptr<data::Source> open_input(const config::RunPlan& plan, const config::Document& document);
@@ -52,9 +55,11 @@ int thread_option(const po::variables_map& values);
 
 // The commands, one file each.
 Command run_command();
+Command run_child_command();
 Command bench_command();
 Command plugin_list_command();
 Command plugin_info_command();
+Command plugin_doctor_command();
 Command plugin_probe_command();
 Command config_show_command();
 Command config_validate_command();

@@ -80,10 +80,6 @@ int list(const po::variables_map& values) {
   for (const auto& [id, entry] : catalog.entries()) {
     fmt::print("{:<18} {:<7} {}\n", id, plugin::name_of(entry.descriptor.facet), entry.descriptor.summary);
   }
-  for (const auto& entry : catalog.shadowed()) {
-    fmt::print(stderr, "shadowed: {} in {}, by {}\n", entry.descriptor.id, entry.file,
-               catalog.find(entry.descriptor.id)->file);
-  }
   for (const auto& file : catalog.refused()) fmt::print(stderr, "refused: {}: {}\n", file.path, file.refused);
   return 0;
 }

@@ -3,20 +3,25 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
+#include <cmath>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <iostream>
 #include <set>
 
 #include "core/base/hash.hpp"
 #include "core/base/parallel.hpp"
 #include "core/cli/command.hpp"
+#include "core/cli/isolate.hpp"
 #include "core/cli/progress.hpp"
 #include "core/io/atomic_file.hpp"
 #include "core/io/jsonl.hpp"
 #include "core/measure/experiment.hpp"
 #include "core/measure/machine.hpp"
+#include "core/plugin/crash.hpp"
 #include "core/report/report.hpp"
 
 namespace attnlab::cli {
@@ -41,6 +46,9 @@ void options(po::options_description& table) {
       "tile-bytes", po::value<int64_t>()->value_name("N")->default_value(int64_t{4} << 20, "4 MiB"),
       "scratch for the logits of a tile; results do not depend on it")(
       "reference", "compare every row with a double-precision reference")(
+      "isolate", "run in a child process: a plugin that ends it costs its pipeline, not the run")(
+      "call-limit", po::value<double>()->value_name("SECONDS")->default_value(600, "600"),
+      "a plugin that does not return from a call for so long hangs (0: wait for ever)")(
       "format", po::value<std::string>()->value_name("F")->default_value("table"),
       "stdout: table | json | csv")("quiet", "no progress");
 }
@@ -68,25 +76,6 @@ measure::DumpChoice parse_dump(const po::variables_map& values) {
     start = end + 1;
   }
   return choice;
-}
-
-/// The command line as a shell would take it.
-std::string shell_command() {
-  std::string text;
-  const std::string raw = io::read_text("/proc/self/cmdline", size_t{1} << 20);
-  size_t start = 0;
-  while (start < raw.size()) {
-    const std::string word = raw.substr(start, raw.find('\0', start) - start);
-    start += word.size() + 1;
-    const bool plain = !word.empty() && word.find_first_not_of(
-                                            "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                            "0123456789_-./=,:+%@") == std::string::npos;
-    std::string quoted = "'";
-    for (char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
-    quoted += "'";
-    text += (text.empty() ? "" : " ") + (plain ? word : quoted);
-  }
-  return text;
 }
 
 /// Files whose content decides the result.
@@ -129,8 +118,10 @@ Json resolved_json(const config::RunPlan& plan, const plugin::Catalog& catalog, 
 /// The result folder, filled as the run goes.
 class ResultFolder {
  public:
-  ResultFolder(std::string path, const Json& resolved, const Json& provenance) : path_(std::move(path)) {
+  ResultFolder(std::string path, const Json& resolved, const Json& provenance, const ChildFailures& failures)
+      : path_(std::move(path)) {
     io::create_directories(path_);
+    const std::vector<Json> made = rows_of(failures);
     // A folder holds one run: nothing of an earlier one may lie beside ours.
     for (const char* name :
          {"rows.jsonl", "result.json", "pictures.json", "time.json", "report.md", "report.html"}) {
@@ -140,6 +131,10 @@ class ResultFolder {
     write("resolved.json", resolved, 2);
     write("provenance.json", provenance, 2);
     rows_ = std::make_unique<io::JsonlWriter>(path_ + "/rows.jsonl");
+    for (const auto& row : made) rows_->append(row);
+    for (const auto& [pipeline, message] : failures.message_of) {
+      rows_->append({{"pipeline", pipeline}, {"failure", message}});
+    }
   }
   void append(const std::vector<measure::HeadRecord>& records) {
     for (const auto& record : records) rows_->append(measure::head_json(record));
@@ -153,6 +148,21 @@ class ResultFolder {
   }
 
  private:
+  /// What earlier children of this run had measured of pipelines before they failed.
+  std::vector<Json> rows_of(const ChildFailures& failures) const {
+    std::vector<Json> rows;
+    if (failures.message_of.empty()) return rows;
+    std::ifstream lines(path_ + "/rows.jsonl");
+    for (std::string line; std::getline(lines, line);) {
+      Json row = Json::parse(line, nullptr, false);
+      if (row.is_object() && row.contains("layer") &&
+          failures.message_of.contains(row.value("pipeline", ""))) {
+        rows.push_back(std::move(row));
+      }
+    }
+    return rows;
+  }
+
   /// Names and paths may hold any bytes: what is not UTF-8 is replaced.
   void write(const char* name, const Json& json, int indent) const {
     io::write_file_atomically(path_ + "/" + name,
@@ -182,6 +192,35 @@ void print_result(const measure::RunRecord& run, const std::string& format) {
   }
 }
 
+/// The time after which a plugin's call counts as hanging.
+std::chrono::milliseconds call_limit(const po::variables_map& values) {
+  const double seconds = values["call-limit"].as<double>();
+  if (!(seconds >= 0 && seconds <= 1e6)) {
+    throw UserError("--call-limit is out of range",
+                    {.found = fmt::format("{}", seconds), .allowed = "0 (wait for ever) to 1e6 seconds"});
+  }
+  return std::chrono::milliseconds(static_cast<int64_t>(std::ceil(seconds * 1000)));
+}
+
+/// The plan without the pipelines that failed in an earlier child.
+config::RunPlan without(config::RunPlan plan, const ChildFailures& failures) {
+  std::erase_if(plan.pipelines,
+                [&](const auto& pipeline) { return failures.message_of.contains(pipeline.name); });
+  return plan;
+}
+
+/// Puts the pipelines that failed back in their places, as records of their failure.
+void insert_failures(measure::RunRecord& run, const config::RunPlan& plan, const plugin::Catalog& catalog,
+                     const ChildFailures& failures) {
+  for (size_t i = 0; i < plan.pipelines.size(); ++i) {
+    const auto failed = failures.message_of.find(plan.pipelines[i].name);
+    if (failed == failures.message_of.end()) continue;
+    run.pipelines.insert(run.pipelines.begin() + static_cast<int64_t>(i),
+                         measure::failed_pipeline(plan.pipelines[i], catalog, failed->second));
+    run.notes.push_back(plan.pipelines[i].name + " failed: " + failed->second);
+  }
+}
+
 int run(const po::variables_map& values) {
   const std::string format = values["format"].as<std::string>();
   if (format != "table" && format != "json" && format != "csv") {
@@ -196,12 +235,18 @@ int run(const po::variables_map& values) {
     throw UserError("--max-dump-bytes must not be negative", {.found = std::to_string(limit)});
   }
   if (values["tile-bytes"].as<int64_t>() < 1) throw UserError("--tile-bytes must be positive");
+  const std::chrono::milliseconds limit = call_limit(values);
+  if (values.count("isolate") != 0) return run_isolated(values);
+  ChildFailures failures;
+  if (values.count("failures") != 0) failures = ChildFailures::read(values["failures"].as<std::string>());
   const base::ThreadLimit threads(thread_option(values));
   const config::Document document = load_document(values);
   const plugin::Catalog catalog = load_catalog(values, config::plugin_folders(document));
   const config::RunPlan plan = config::resolve(document, catalog);
+  const config::RunPlan active = without(plan, failures);
+  const plugin::CallWatch watch(limit);
   std::vector<attention::Pipeline> pipelines;
-  for (const auto& pipeline : plan.pipelines) pipelines.emplace_back(pipeline, catalog, document);
+  for (const auto& pipeline : active.pipelines) pipelines.emplace_back(pipeline, catalog, document);
   const auto source = open_input(plan, document);
 
   measure::ExperimentOptions experiment;
@@ -217,7 +262,8 @@ int run(const po::variables_map& values) {
   const std::string id = run_id(resolved, inputs);
   const std::string title = plan.title.empty() ? fs::path(document.path()).stem().string() : plan.title;
   const std::string folder =
-      values.count("out") != 0
+      values.count("scratch") != 0 ? values["scratch"].as<std::string>()
+      : values.count("out") != 0
           ? values["out"].as<std::string>()
           : "attnlab-runs/" + fs::path(document.path()).stem().string() + "-" + id.substr(0, 8);
   std::vector<std::string> warnings;
@@ -226,7 +272,7 @@ int run(const po::variables_map& values) {
 
   Json provenance;
   provenance["run_id"] = id;
-  provenance["command"] = shell_command();
+  provenance["command"] = shell_text(typed_command());
   provenance["started"] = measure::utc_now();
   provenance["inputs"] = inputs.data;
   provenance["plugins"] = inputs.plugins;
@@ -236,7 +282,7 @@ int run(const po::variables_map& values) {
   provenance["threads"] = base::thread_count();
   provenance["seed"] = plan.seed;
   provenance["warnings"] = warnings;
-  ResultFolder results(folder, resolved, provenance);
+  ResultFolder results(folder, resolved, provenance, failures);
 
   Progress progress("attnlab run", values.count("quiet") != 0);
   experiment.dump_folder = folder;
@@ -245,9 +291,11 @@ int run(const po::variables_map& values) {
   experiment.cancelled = [] { return interrupted.load(); };
   std::signal(SIGINT, [](int) {
     if (interrupted.exchange(true)) std::_Exit(static_cast<int>(Exit::interrupted));
+    plugin::HostContext::cancel_all();
   });
 
-  measure::RunRecord record = measure::run_experiment(plan, pipelines, *source, experiment);
+  measure::RunRecord record = measure::run_experiment(active, pipelines, *source, experiment);
+  insert_failures(record, plan, catalog, failures);
   record.run_id = id;
   record.title = title;
   record.command = provenance["command"].get<std::string>();
@@ -257,6 +305,11 @@ int run(const po::variables_map& values) {
   print_result(record, format);
   std::cerr << "results: " << folder << "\n";
 
+  if (!failures.message_of.empty()) {
+    std::cerr << "error: " << failures.message_of.size() << " of " << plan.pipelines.size()
+              << " pipelines failed, see the notes\n";
+    return static_cast<int>(Exit::plugin_broken);
+  }
   int64_t empty_rows = 0;
   for (const auto& pipeline : record.pipelines) empty_rows += pipeline.quality.empty_rows;
   if (empty_rows > 0 && plan.attention.on_empty_row == config::EmptyRow::error) {
@@ -285,6 +338,21 @@ Command run_command() {
       .run = run,
       .min_arguments = 1,
       .max_arguments = 1};
+}
+
+Command run_child_command() {
+  Command command = run_command();
+  command.name = "run-child";
+  command.summary = "The child of run --isolate.";
+  command.hidden = true;
+  command.options = [](po::options_description& table) {
+    options(table);
+    add_child_options(table);
+  };
+  command.run = [](const po::variables_map& values) {
+    return run_as_child(values["failures"].as<std::string>(), [&] { return run(values); });
+  };
+  return command;
 }
 
 }  // namespace attnlab::cli

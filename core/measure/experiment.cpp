@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <mutex>
 
 #include "core/base/parallel.hpp"
@@ -210,15 +211,10 @@ InputRecord describe_input(const config::RunPlan& plan, const data::Source& sour
   return input;
 }
 
-std::vector<StageRecord> describe_stages(const config::PipelinePlan& plan, const Pipeline& pipeline) {
-  std::vector<StageRecord> records;
-  for (size_t s = 0; s < plan.stages.size(); ++s) {
-    const auto& method = pipeline.stages()[s].masker.descriptor();
-    StageRecord record{plan.stages[s].name, plan.stages[s].masker, to_json(plan.stages[s], method)};
-    for (const char* key : {"masker", "name"}) record.parameters.erase(key);
-    records.push_back(std::move(record));
-  }
-  return records;
+StageRecord describe_stage(const config::StagePlan& plan, const plugin::Descriptor& method) {
+  StageRecord record{plan.name, plan.masker, to_json(plan, method)};
+  for (const char* key : {"masker", "name"}) record.parameters.erase(key);
+  return record;
 }
 
 }  // namespace
@@ -330,7 +326,10 @@ RunRecord run_experiment(const config::RunPlan& plan, const std::vector<Pipeline
   for (size_t p = 0; p < pipelines.size(); ++p) {
     PipelineRecord record;
     record.name = pipelines[p].name();
-    record.stages = describe_stages(plan.pipelines[p], pipelines[p]);
+    for (size_t s = 0; s < pipelines[p].stages().size(); ++s) {
+      record.stages.push_back(
+          describe_stage(plan.pipelines[p].stages[s], pipelines[p].stages()[s].masker.descriptor()));
+    }
     record.quality = quality_of(totals[p].rows, totals[p].empty_rows);
     record.picture = totals[p].picture->picture();
     record.reference_error = totals[p].reference_error;
@@ -359,6 +358,20 @@ RunRecord run_experiment(const config::RunPlan& plan, const std::vector<Pipeline
   run.time.scratch_bytes = engine.scratch_bytes();
   run.time.wall_seconds = seconds_since(start);
   return run;
+}
+
+PipelineRecord failed_pipeline(const config::PipelinePlan& plan, const plugin::Catalog& catalog,
+                               const std::string& failure) {
+  PipelineRecord record;
+  record.name = plan.name;
+  record.failure = failure;
+  for (const auto& stage : plan.stages) {
+    record.stages.push_back(describe_stage(stage, catalog.find(stage.masker)->descriptor));
+  }
+  constexpr double none = std::numeric_limits<double>::quiet_NaN();
+  const Summary nothing{0, none, none, none, none, none};
+  record.quality = {nothing, nothing, nothing, nothing, nothing, 0};
+  return record;
 }
 
 }  // namespace attnlab::measure

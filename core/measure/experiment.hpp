@@ -37,4 +37,8 @@ void check_plan(const config::RunPlan& plan, const data::Source& source, const c
 RunRecord run_experiment(const config::RunPlan& plan, const std::vector<attention::Pipeline>& pipelines,
                          const data::Source& source, const ExperimentOptions& options);
 
+/// The record of a pipeline that could not be run to its end: its stages, NaN for every figure.
+PipelineRecord failed_pipeline(const config::PipelinePlan& plan, const plugin::Catalog& catalog,
+                               const std::string& failure);
+
 }  // namespace attnlab::measure

@@ -55,6 +55,7 @@ Json picture_json(const Picture& picture) {
 Json pipeline_json(const PipelineRecord& pipeline) {
   Json json;
   json["name"] = pipeline.name;
+  if (!pipeline.failure.empty()) json["failure"] = pipeline.failure;
   Json& stages = json["stages"] = Json::array();
   for (const StageRecord& stage : pipeline.stages) {
     Json stage_json;

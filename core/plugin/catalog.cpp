@@ -19,12 +19,14 @@ std::string canonical(const std::string& path) {
 }
 
 /// The shared libraries of a folder, sorted by name so that the catalog does not depend on the file system.
-std::vector<std::string> libraries_in(const std::string& folder) {
+std::vector<std::string> libraries_in(const std::string& folder, std::string& unreadable) {
   std::vector<std::string> files;
   std::error_code failure;
-  for (const auto& entry : fs::directory_iterator(folder, failure)) {
-    if (entry.path().extension() == ".so") files.push_back(canonical(entry.path().string()));
+  for (fs::directory_iterator entry(folder, failure), end; !failure && entry != end;
+       entry.increment(failure)) {
+    if (entry->path().extension() == ".so") files.push_back(canonical(entry->path().string()));
   }
+  if (failure) unreadable = failure.message();
   std::sort(files.begin(), files.end());
   return files;
 }
@@ -35,33 +37,49 @@ SearchPath search_path(const std::vector<std::string>& files, const std::vector<
                        const std::vector<std::string>& config, const std::string& program) {
   SearchPath search;
   for (const auto& file : files) search.files.push_back(canonical(file));
-  search.folders = command_line;
+  auto add = [&](const std::string& folder, const char* origin) {
+    search.folders.push_back({folder, origin});
+  };
+  for (const auto& folder : command_line) add(folder, "--plugin-path");
   if (const char* variable = std::getenv("ATTNLAB_PLUGIN_PATH"); variable != nullptr) {
     std::istringstream words(variable);
     for (std::string folder; std::getline(words, folder, ':');) {
-      if (!folder.empty()) search.folders.push_back(folder);
+      if (!folder.empty()) add(folder, "$ATTNLAB_PLUGIN_PATH");
     }
   }
-  search.folders.insert(search.folders.end(), config.begin(), config.end());
-  fs::path prefix = fs::path(canonical(program)).parent_path().parent_path();
-  search.folders.push_back((prefix / "lib" / "attnlab" / "plugins").string());
-  search.folders.push_back((prefix / "plugins").string());
+  for (const auto& folder : config) add(folder, "plugin_path of the config");
+  const fs::path prefix = fs::path(canonical(program)).parent_path().parent_path();
+  add((prefix / "lib" / "attnlab" / "plugins").string(), "built in");
+  add((prefix / "plugins").string(), "built in");
   return search;
+}
+
+std::vector<Examined> examine(const SearchPath& search, const std::string& program) {
+  std::vector<Examined> places;
+  if (!search.files.empty()) {
+    places.push_back({{"", "--plugin"}, {}, {}});
+    for (const auto& file : search.files) places.back().files.push_back(probe(file, program));
+  }
+  for (const auto& folder : search.folders) {
+    Examined place{folder, {}, {}};
+    for (const auto& file : libraries_in(folder.path, place.unreadable)) {
+      place.files.push_back(probe(file, program));
+    }
+    places.push_back(std::move(place));
+  }
+  return places;
 }
 
 Catalog Catalog::scan(const SearchPath& search, const std::string& program) {
   Catalog catalog;
-  catalog.search_ = search;
-  for (const auto& file : search.files) {
-    ProbedFile probed = probe(file, program);
-    if (!probed.refused.empty()) {
-      throw base::UserError("the plugin cannot be used: " + probed.refused, {.file = file},
-                            base::Exit::plugin_missing);
+  for (const auto& place : examine(search, program)) {
+    for (const auto& file : place.files) {
+      if (place.folder.path.empty() && !file.refused.empty()) {
+        throw base::UserError("the plugin cannot be used: " + file.refused, {.file = file.path},
+                              base::Exit::plugin_missing);
+      }
+      catalog.add(file);
     }
-    catalog.add(probed);
-  }
-  for (const auto& folder : search.folders) {
-    for (const auto& file : libraries_in(folder)) catalog.add(probe(file, program));
   }
   return catalog;
 }

@@ -10,11 +10,17 @@
 
 namespace attnlab::plugin {
 
+/// A folder that is searched, and who asked for it.
+struct SearchFolder {
+  std::string path;
+  std::string origin;  ///< "--plugin-path", "$ATTNLAB_PLUGIN_PATH", "plugin_path of the config", "built in"
+};
+
 /// Where to look, strongest first.
 struct SearchPath {
   std::vector<std::string> files;  ///< --plugin
-  std::vector<std::string>
-      folders;  ///< --plugin-path, ATTNLAB_PLUGIN_PATH, the config's plugin_path, the default
+  std::vector<SearchFolder>
+      folders;  ///< --plugin-path, ATTNLAB_PLUGIN_PATH, the config's plugin_path, built in
 };
 
 /// Folders in search order: `command_line`, $ATTNLAB_PLUGIN_PATH (colon-separated), `config`, then the folder
@@ -22,6 +28,16 @@ struct SearchPath {
 /// current directory.
 SearchPath search_path(const std::vector<std::string>& files, const std::vector<std::string>& command_line,
                        const std::vector<std::string>& config, const std::string& program);
+
+/// What one place of the search path holds.
+struct Examined {
+  SearchFolder folder;            ///< without a path: the files of --plugin
+  std::string unreadable;         ///< why the folder cannot be searched; empty when it can
+  std::vector<ProbedFile> files;  ///< every `*.so`, sorted by name
+};
+
+/// Probes every file of the search path, in its order. Never throws for what a file does.
+std::vector<Examined> examine(const SearchPath& search, const std::string& program);
 
 /// A method and the file that holds it.
 struct CatalogEntry {
@@ -33,14 +49,13 @@ struct CatalogEntry {
 /// The first file that holds an id wins. Reading is thread-safe.
 class Catalog {
  public:
-  /// Probes every `*.so` of the search path. A file named with --plugin that cannot be used is an error
+  /// Takes the methods of what `examine` finds. A file named with --plugin that cannot be used is an error
   /// (Exit::plugin_missing); a bad file in a folder is remembered in refused().
   static Catalog scan(const SearchPath& search, const std::string& program);
 
   const std::map<std::string, CatalogEntry>& entries() const { return entries_; }
   const std::vector<CatalogEntry>& shadowed() const { return shadowed_; }
   const std::vector<ProbedFile>& refused() const { return refused_; }
-  const SearchPath& search() const { return search_; }
 
   /// The entry, or nullptr.
   const CatalogEntry* find(const std::string& id) const;
@@ -54,7 +69,6 @@ class Catalog {
 
  private:
   void add(const ProbedFile& file);
-  SearchPath search_;
   std::map<std::string, CatalogEntry> entries_;
   std::vector<CatalogEntry> shadowed_;
   std::vector<ProbedFile> refused_;

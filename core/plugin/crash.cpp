@@ -1,15 +1,20 @@
 #include "core/plugin/crash.hpp"
 
+#include <fcntl.h>
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <iterator>
-#include <memory>
+#include <map>
 
 #include "core/base/error.hpp"
+#include "core/plugin/call.hpp"
 
 namespace attnlab::plugin {
 namespace {
@@ -17,78 +22,122 @@ namespace {
 constexpr int fatal_signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
 struct sigaction previous[std::size(fatal_signals)];
 
-// Large enough for the register state of AVX-512 and AMX, which the kernel saves on it.
-constexpr size_t signal_stack_bytes = 64 << 10;
+int failure_file = -1;
 
-thread_local const PluginCall* current = nullptr;
+/// Lines of a failure are kept short, so that one write appends them whole.
+constexpr size_t line_bytes = 4096;
 
-/// A stack for this thread's handler: a plugin that overflows the thread's own leaves no room to run it
-/// there. A stack that is set already, such as a sanitizer's, stays: its owner frees whatever it finds set
-/// when the thread ends.
-class SignalStack {
- public:
-  SignalStack() {
-    stack_t set{};
-    if (::sigaltstack(nullptr, &set) != 0 || (set.ss_flags & SS_DISABLE) == 0) return;
-    memory_.reset(new char[signal_stack_bytes]);
-    stack_t stack{};
-    stack.ss_sp = memory_.get();
-    stack.ss_size = signal_stack_bytes;
-    ::sigaltstack(&stack, nullptr);
+void write_all(int file, const char* text, size_t size) {
+  while (size > 0) {
+    const ssize_t written = ::write(file, text, size);
+    if (written < 0 && errno != EINTR) return;
+    text += std::max<ssize_t>(written, 0);
+    size -= static_cast<size_t>(std::max<ssize_t>(written, 0));
   }
-  ~SignalStack() {
-    if (memory_ == nullptr) return;
-    stack_t off{};
-    off.ss_flags = SS_DISABLE;
-    ::sigaltstack(&off, nullptr);
-  }
+}
 
- private:
-  std::unique_ptr<char[]> memory_;
-};
+/// Neither allocates nor locks: the heap may be what the plugin broke.
+void record_line(const char* pipeline, const char* message) {
+  if (failure_file < 0) return;
+  char line[line_bytes];
+  const int size = std::snprintf(line, sizeof line, "%s\t%s", pipeline, message);
+  const size_t length = std::min(static_cast<size_t>(std::max(size, 0)), sizeof line - 2);
+  std::replace(line, line + length, '\n', ' ');
+  line[length] = '\n';
+  write_all(failure_file, line, length + 1);
+}
 
-/// Only formats into a buffer of its own and writes: the heap may be what the plugin broke.
-void handle(int signal) {
-  const PluginCall* call = current;
-  if (call == nullptr) {
-    const auto index =
-        std::find(std::begin(fatal_signals), std::end(fatal_signals), signal) - std::begin(fatal_signals);
-    ::sigaction(signal, &previous[index], nullptr);
-    ::raise(signal);
-    return;
-  }
-  char text[2048];
-  int size = std::snprintf(text, sizeof text, "error: %s: plugin %s crashed in %s (stage \"%s\"): %s\n",
-                           call->file, call->method, call->slot, call->stage, ::sigdescr_np(signal));
-  size = std::clamp(size, 0, int{sizeof text} - 1);
-  if (const attnlab_tile* tile = call->tile; tile != nullptr) {
-    const int more = std::snprintf(text + size, sizeof text - static_cast<size_t>(size),
-                                   "  layer %ld, batch %ld, KV head %ld, positions %ld to %ld\n",
-                                   static_cast<long>(tile->layer), static_cast<long>(tile->batch),
-                                   static_cast<long>(tile->kv_head), static_cast<long>(tile->position[0]),
-                                   static_cast<long>(tile->position[tile->row_count - 1]));
-    size = std::clamp(size + more, 0, int{sizeof text} - 1);
-  }
-  [[maybe_unused]] const auto written = ::write(STDERR_FILENO, text, static_cast<size_t>(size));
+/// Ends the process over what happens in `call`. Only formats into a buffer of its own and writes.
+[[noreturn]] void blame(const Call& call, const char* event, const char* reason) {
+  char text[line_bytes];
+  const Callee& callee = call.callee();
+  int file_length = std::snprintf(text, sizeof text, "%s: ", callee.file.c_str());
+  auto length = std::min(static_cast<size_t>(std::max(file_length, 0)), sizeof text / 2);
+  length += write_call(text + length, sizeof text - length, callee, call.slot(), call.place(), event);
+  std::snprintf(text + length, sizeof text - length, ": %s", reason);
+  record_line(callee.pipeline.c_str(), text);
+  write_all(STDERR_FILENO, "error: ", 7);
+  write_all(STDERR_FILENO, text, std::strlen(text));
+  write_all(STDERR_FILENO, "\n", 1);
   ::_exit(static_cast<int>(base::Exit::plugin_broken));
+}
+
+void handle(int signal) {
+  if (const Call* call = Call::current(); call != nullptr) blame(*call, "crashed", ::sigdescr_np(signal));
+  const auto index =
+      std::find(std::begin(fatal_signals), std::end(fatal_signals), signal) - std::begin(fatal_signals);
+  ::sigaction(signal, &previous[index], nullptr);
+  ::raise(signal);
+}
+
+void handle_exit() {
+  if (const Call* call = Call::current(); call != nullptr) {
+    blame(*call, "ended the process", "it called exit()");
+  }
 }
 
 }  // namespace
 
-CallMark::CallMark(const PluginCall& call) : call_(call), outer_(current) {
-  thread_local const SignalStack stack;
-  current = &call_;
-}
-
-CallMark::~CallMark() {
-  current = outer_;
-}
-
 void report_crashes() {
-  struct sigaction action {};
-  action.sa_handler = handle;
-  action.sa_flags = SA_ONSTACK;
-  for (size_t i = 0; i < std::size(fatal_signals); ++i) ::sigaction(fatal_signals[i], &action, &previous[i]);
+  [[maybe_unused]] static const bool once = [] {
+    struct sigaction action {};
+    action.sa_handler = handle;
+    action.sa_flags = SA_ONSTACK;
+    for (size_t i = 0; i < std::size(fatal_signals); ++i)
+      ::sigaction(fatal_signals[i], &action, &previous[i]);
+    std::atexit(handle_exit);
+    std::at_quick_exit(handle_exit);
+    return true;
+  }();
+}
+
+void record_failures_in(const std::string& path) {
+  failure_file = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
+  if (failure_file < 0) throw base::UserError(std::strerror(errno), {.file = path}, base::Exit::failed);
+}
+
+void record_failure(const std::string& pipeline, const std::string& message) {
+  record_line(pipeline.c_str(), message.c_str());
+}
+
+CallWatch::CallWatch(std::chrono::milliseconds limit) {
+  if (limit.count() > 0) thread_ = std::thread([this, limit] { watch(limit); });
+}
+
+CallWatch::~CallWatch() {
+  {
+    std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  stop_signal_.notify_all();
+  if (thread_.joinable()) thread_.join();
+}
+
+void CallWatch::watch(std::chrono::milliseconds limit) {
+  using std::chrono::milliseconds;
+  // Ticks that a call was seen at, and not a difference of clocks: a process that was suspended does not
+  // blame its plugins for the pause.
+  const milliseconds tick = std::clamp(limit / 8, milliseconds(1), milliseconds(250));
+  struct Look {
+    std::map<uint64_t, int64_t> before, now;
+    int64_t ticks;
+    std::string reason;
+  } look{
+      {}, {}, limit / tick, fmt::format("no answer for {:g} s", static_cast<double>(limit.count()) / 1000)};
+  std::unique_lock lock(mutex_);
+  while (!stop_signal_.wait_for(lock, tick, [this] { return stop_; })) {
+    look.now.clear();
+    each_call(
+        [](const Call& call, uint64_t serial, void* context) {
+          auto& l = *static_cast<Look*>(context);
+          const auto seen = l.before.find(serial);
+          const int64_t age = seen == l.before.end() ? 0 : seen->second + 1;
+          if (age > l.ticks) blame(call, "hangs", l.reason.c_str());
+          l.now[serial] = age;
+        },
+        &look);
+    std::swap(look.before, look.now);
+  }
 }
 
 }  // namespace attnlab::plugin

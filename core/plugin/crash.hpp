@@ -1,34 +1,43 @@
-// A crash inside a plugin, told to the user: which file, which method, which stage, where.
+// When a plugin crashes, hangs or ends the process: the user is told which plugin, which call, where.
 #pragma once
 
-#include <attnlab/abi.h>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <string>
+#include <thread>
 
 namespace attnlab::plugin {
 
-/// What a thread is calling. The texts outlive the call; `tile` is null for calls without one.
-struct PluginCall {
-  const char* file;
-  const char* method;
-  const char* stage;
-  const char* slot;
-  const attnlab_tile* tile;
-};
+/// From now on a fatal signal on a thread that is inside a plugin (see Call), and a call of exit() there,
+/// name the plugin on standard error and end the process with Exit::plugin_broken. Elsewhere they do what
+/// they did before. [main thread; more than once does no harm]
+void report_crashes();
 
-/// Marks this thread as inside a plugin as long as it lives. Costs a few stores.
-class CallMark {
+/// From now on every failure of a plugin is also appended to this file, as "pipeline\tmessage\n". The file
+/// stays open. Throws UserError when it cannot be opened. [main thread]
+void record_failures_in(const std::string& path);
+
+/// Appends a failure to the file of record_failures_in, when there is one. Thread-safe.
+void record_failure(const std::string& pipeline, const std::string& message);
+
+/// Watches all calls as long as it lives: one that lasts longer than `limit` is named on standard error and
+/// ends the process with Exit::plugin_broken. A running thread cannot be stopped in any gentler way. Time in
+/// which the process is suspended does not count. A limit of 0 watches nothing.
+class CallWatch {
  public:
-  explicit CallMark(const PluginCall& call);
-  ~CallMark();
-  CallMark(const CallMark&) = delete;
-  CallMark& operator=(const CallMark&) = delete;
+  explicit CallWatch(std::chrono::milliseconds limit);
+  ~CallWatch();
+  CallWatch(const CallWatch&) = delete;
+  CallWatch& operator=(const CallWatch&) = delete;
 
  private:
-  PluginCall call_;
-  const PluginCall* outer_;
-};
+  void watch(std::chrono::milliseconds limit);
 
-/// From now on a fatal signal on a marked thread names the plugin and ends the process with
-/// Exit::plugin_broken; on any other thread it does what it did before. [main thread, once]
-void report_crashes();
+  std::mutex mutex_;
+  std::condition_variable stop_signal_;
+  bool stop_ = false;
+  std::thread thread_;
+};
 
 }  // namespace attnlab::plugin

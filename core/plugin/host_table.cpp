@@ -8,6 +8,7 @@
 
 #include "core/base/error.hpp"
 #include "core/base/parallel.hpp"
+#include "core/plugin/call.hpp"
 
 namespace attnlab::plugin {
 namespace {
@@ -50,8 +51,19 @@ HostContext::HostContext(std::string owner) : owner_(std::move(owner)) {
   table_.abi_major = ATTNLAB_ABI_MAJOR;
   table_.abi_minor = ATTNLAB_ABI_MINOR;
   table_.context = this;
-  table_.parallel_for = [](void*, int64_t count, attnlab_loop_body body, void* body_context) {
-    base::parallel_for(count, [&](int64_t index, int) { body(body_context, index); });
+  table_.parallel_for = [](void* context, int64_t count, attnlab_loop_body body, void* body_context) {
+    // The other threads of the loop run on behalf of the same call.
+    const Call* call = Call::current();
+    base::parallel_for(count, [&](int64_t index, int) {
+      FpuMode mode;
+      if (call == nullptr) {
+        body(body_context, index);
+      } else {
+        const Call mark(call->callee(), call->slot(), call->place());
+        body(body_context, index);
+      }
+      if (mode.restore()) static_cast<HostContext*>(context)->fpu_changed_ = true;
+    });
   };
   table_.log = [](void* context, int32_t level, attnlab_text message) {
     const char* names[] = {"debug", "info", "warning"};

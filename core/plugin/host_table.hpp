@@ -26,6 +26,10 @@ class HostContext {
   /// Values reported through `metric`, by name.
   std::map<std::string, std::vector<double>> metrics() const;
 
+  /// True once after a body of `parallel_for` changed the floating-point mode of its thread (restored by
+  /// then).
+  bool take_fpu_change() { return fpu_changed_.exchange(false); }
+
   /// Asks every instance to stop at its next poll.
   static void cancel_all();
   static bool cancelled();
@@ -38,6 +42,7 @@ class HostContext {
   mutable std::mutex mutex_;
   std::map<std::string, std::vector<double>> metrics_;
   std::map<std::string, io::Archive> archives_;
+  std::atomic<bool> fpu_changed_{false};
   std::vector<tensor::Tensor> opened_;  // views of the plugin point into these
 };
 

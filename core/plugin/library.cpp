@@ -7,38 +7,13 @@
 #include <map>
 
 #include "core/base/error.hpp"
-
-#if defined(__x86_64__)
-#include <xmmintrin.h>
-#endif
+#include "core/plugin/call.hpp"
 
 namespace attnlab::plugin {
 namespace {
 
 using base::Exit;
 using base::UserError;
-
-/// Keeps the floating-point control register over code that may change it: a library linked with -ffast-math
-/// sets flush-to-zero for the whole process when it is opened (GCC bug 55522).
-class FpuModeGuard {
- public:
-  /// True when the mode had been changed since construction.
-  bool restore() {
-#if defined(__x86_64__)
-    bool changed = (_mm_getcsr() & control_bits) != (saved_ & control_bits);
-    _mm_setcsr(saved_);
-    return changed;
-#else
-    return false;
-#endif
-  }
-
- private:
-#if defined(__x86_64__)
-  static constexpr unsigned control_bits = ~0x3fu;  // all but the sticky exception flags
-  unsigned saved_ = _mm_getcsr();
-#endif
-};
 
 }  // namespace
 
@@ -69,7 +44,9 @@ const attnlab_library& load_library(const std::string& path, std::vector<std::st
   static auto* loaded = new std::map<std::string, std::pair<dll::shared_library, const attnlab_library*>>();
   if (auto found = loaded->find(path); found != loaded->end()) return *found->second.second;
 
-  FpuModeGuard fpu;
+  // A library linked with -ffast-math sets flush-to-zero for its whole process when it is opened (GCC bug
+  // 55522).
+  FpuMode fpu;
   dll::shared_library file;
   std::error_code failure;
   file.load(path, failure, dll::load_mode::rtld_now | dll::load_mode::rtld_local);

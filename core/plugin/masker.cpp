@@ -2,18 +2,13 @@
 
 #include <fmt/core.h>
 
+#include "core/plugin/crash.hpp"
 #include "core/plugin/library.hpp"
 
 namespace attnlab::plugin {
 namespace {
 
 constexpr int64_t max_page_size = 1 << 20;
-
-attnlab_error no_error() {
-  attnlab_error error{};
-  error.struct_size = sizeof error;
-  return error;
-}
 
 const attnlab_method& find_method(const attnlab_library& library, const std::string& id) {
   for (uint64_t i = 0; i < library.method_count; ++i) {
@@ -26,28 +21,50 @@ const attnlab_method& find_method(const attnlab_library& library, const std::str
 }  // namespace
 
 Masker::Masker(const Catalog& catalog, const CatalogEntry& entry, const std::vector<Value>& values,
-               std::string stage, const base::Mistake& where)
+               const std::string& pipeline, const std::string& stage, const base::Mistake& where)
     : descriptor_(entry.descriptor),
-      file_(entry.file),
-      stage_(std::move(stage)),
       where_(where),
-      host_(std::make_unique<HostContext>(stage_)) {
-  const attnlab_plugin_entry* linked = catalog.static_entry(entry.file);
-  const attnlab_library& library =
-      linked != nullptr ? library_of(*linked, file_) : load_library(file_, warnings_);
-  table_ = find_method(library, descriptor_.id).masker;
+      callee_(new Callee{entry.file, entry.descriptor.id, pipeline, stage}),
+      host_(std::make_unique<HostContext>(stage)) {
+  {
+    const Call mark(*callee_, "load");
+    const attnlab_plugin_entry* linked = catalog.static_entry(entry.file);
+    const attnlab_library& library =
+        linked != nullptr ? library_of(*linked, entry.file) : load_library(entry.file, warnings_);
+    table_ = find_method(library, descriptor_.id).masker;
+  }
+  if ((entry.note.flags & ATTNLAB_NOTE_FAST_MATH) != 0) {
+    warnings_.push_back(
+        entry.file +
+        " was compiled with -ffast-math: its sums depend on its compiler, and it does not see NaN");
+  }
   ATTNLAB_CHECK(table_ != nullptr, "the probe accepts only complete maskers");
 
-  ValuePack pack(descriptor_.parameters, values);
-  attnlab_error error = no_error();
+  const ValuePack pack(descriptor_.parameters, values);
   void* instance = nullptr;
-  const CallMark mark(call("create"));
-  attnlab_status status = table_->create(host_->table(), pack.data(), pack.size(), &instance, &error);
-  check(status, error, "create");
-  self_ = {instance, table_->destroy};
+  call("create", {}, [&](attnlab_error* error) {
+    return table_->create(host_->table(), pack.data(), pack.size(), &instance, error);
+  });
+  const Callee& callee = *callee_;
+  self_ = {instance, [&callee, table = table_](void* self) {
+             const Call mark(callee, "destroy");
+             table->destroy(self);
+           }};
 }
 
-void Masker::check(attnlab_status status, const attnlab_error& error, const std::string& slot) const {
+template <class Body>
+void Masker::call(const char* slot, const Place& place, const Body& body) const {
+  attnlab_error error{};
+  error.struct_size = sizeof error;
+  FpuMode mode;
+  attnlab_status status;
+  {
+    const Call mark(*callee_, slot, place);
+    status = body(&error);
+  }
+  const bool changed = mode.restore();
+  if (host_->take_fpu_change() || changed)
+    fail("it changed the floating-point mode of its thread", slot, place);
   if (status == ATTNLAB_OK) return;
   if (status == ATTNLAB_INVALID_PARAMETER) {
     // The method refuses the user's value: at creation, or once it knows the geometry.
@@ -55,23 +72,16 @@ void Masker::check(attnlab_status status, const attnlab_error& error, const std:
     mistake.pointer += error.pointer;
     throw base::UserError(descriptor_.id + ": " + error.message, mistake);
   }
-  fail(error.message[0] != '\0' ? error.message : "no message", slot);
+  fail(error.message[0] != '\0' ? error.message : "no message", slot, place);
 }
 
-void Masker::fail(const std::string& rule, const std::string& slot) const {
-  throw base::UserError(
-      fmt::format("plugin {} failed in {} (stage \"{}\"): {}", descriptor_.id, slot, stage_, rule),
-      {.file = file_}, base::Exit::plugin_broken);
-}
-
-PluginCall Masker::call(const char* slot, const attnlab_tile* tile) const {
-  return {file_.c_str(), descriptor_.id.c_str(), stage_.c_str(), slot, tile};
-}
-
-std::string Masker::place(const attnlab_tile& tile) const {
-  int64_t last = tile.row_count - 1;
-  return fmt::format("layer {}, batch {}, KV head {}, positions {} to {}", tile.layer, tile.batch,
-                     tile.kv_head, tile.position[0], tile.position[last]);
+void Masker::fail(const std::string& rule, const char* slot, const Place& place) const {
+  char text[1024];
+  write_call(text, sizeof text, *callee_, slot, place, "failed");
+  const base::UserError error(std::string(text) + ": " + rule, {.file = callee_->file},
+                              base::Exit::plugin_broken);
+  record_failure(callee_->pipeline, error.what());
+  throw error;
 }
 
 std::vector<ColumnSpec> Masker::columns(const attnlab_geometry& geometry) const {
@@ -95,51 +105,86 @@ std::vector<ColumnSpec> Masker::columns(const attnlab_geometry& geometry) const 
          spec->width, spec->page_size});
     return ATTNLAB_OK;
   };
-  attnlab_error error = no_error();
-  const CallMark mark(call("columns"));
-  check(table_->columns(self_.get(), &geometry, &sink, &error), error, "columns");
+  call("columns", {},
+       [&](attnlab_error* error) { return table_->columns(self_.get(), &geometry, &sink, error); });
   return specs;
 }
 
 void Masker::encode(const attnlab_key_block& block, const attnlab_columns& columns) const {
-  attnlab_error error = no_error();
-  const CallMark mark(call("encode"));
-  check(table_->encode(self_.get(), &block, &columns, &error), error,
-        fmt::format("encode (layer {}, KV head {}, keys {} to {})", block.layer, block.kv_head, block.begin,
-                    block.end));
+  call("encode", place_of(block),
+       [&](attnlab_error* error) { return table_->encode(self_.get(), &block, &columns, error); });
 }
 
 void Masker::end_prompt(const attnlab_prompt& prompt, const attnlab_columns& columns, void* state) const {
-  attnlab_error error = no_error();
-  const CallMark mark(call("end_prompt"));
-  check(table_->end_prompt(self_.get(), &prompt, &columns, state, &error), error, "end_prompt");
+  call("end_prompt", place_of(prompt.keys), [&](attnlab_error* error) {
+    return table_->end_prompt(self_.get(), &prompt, &columns, state, error);
+  });
 }
 
 void Masker::feedback(const attnlab_feedback& feedback, const attnlab_columns& columns, void* state) const {
-  attnlab_error error = no_error();
-  const CallMark mark(call("feedback"));
-  check(table_->feedback(self_.get(), &feedback, &columns, state, &error), error, "feedback");
+  call(
+      "feedback", {.layer = feedback.layer, .batch = feedback.batch, .kv_head = feedback.kv_head},
+      [&](attnlab_error* error) { return table_->feedback(self_.get(), &feedback, &columns, state, error); });
 }
 
 void Masker::select(const attnlab_tile& tile, const attnlab_prior& prior,
                     const attnlab_row_writer& out) const {
-  attnlab_error error = no_error();
-  const CallMark mark(call("select", &tile));
-  attnlab_status status = table_->select(self_.get(), &tile, &prior, &out, &error);
-  if (status != ATTNLAB_OK) check(status, error, "select (" + place(tile) + ")");
+  call("select", place_of(tile),
+       [&](attnlab_error* error) { return table_->select(self_.get(), &tile, &prior, &out, error); });
 }
 
 void Masker::score(const attnlab_tile& tile, attnlab_scores& scores) const {
-  attnlab_error error = no_error();
-  const CallMark mark(call("score", &tile));
-  attnlab_status status = table_->score(self_.get(), &tile, &scores, &error);
-  if (status != ATTNLAB_OK) check(status, error, "score (" + place(tile) + ")");
+  call("score", place_of(tile),
+       [&](attnlab_error* error) { return table_->score(self_.get(), &tile, &scores, error); });
 }
 
 int64_t Masker::page_size() const {
-  const int64_t size = table_->page_size == nullptr ? 1 : table_->page_size(self_.get());
+  int64_t size = 1;
+  if (table_->page_size != nullptr) {
+    call("page_size", {}, [&](attnlab_error*) {
+      size = table_->page_size(self_.get());
+      return ATTNLAB_OK;
+    });
+  }
   if (size >= 1 && size <= max_page_size) return size;
   fail(fmt::format("a page of {} keys", size), "page_size");
+}
+
+Masker::State Masker::own(void* state) const {
+  return {state, [this](void* owned) {
+            const Call mark(*callee_, "state.destroy");
+            table_->state->destroy(self_.get(), owned);
+          }};
+}
+
+Masker::State Masker::create_state(const attnlab_geometry& geometry, uint64_t rng_key) const {
+  void* state = nullptr;
+  call("state.create", {.layer = geometry.layer}, [&](attnlab_error* error) {
+    return table_->state->create(self_.get(), &geometry, rng_key, &state, error);
+  });
+  return own(state);
+}
+
+void Masker::append_state(void* state, const attnlab_key_block& block) const {
+  call("state.append", place_of(block),
+       [&](attnlab_error* error) { return table_->state->append(self_.get(), state, &block, error); });
+}
+
+void Masker::truncate_state(void* state, int64_t key_count) const {
+  call("state.truncate", {},
+       [&](attnlab_error* error) { return table_->state->truncate(self_.get(), state, key_count, error); });
+}
+
+Masker::State Masker::fork_state(const void* state) const {
+  void* copy = nullptr;
+  call("state.fork", {},
+       [&](attnlab_error* error) { return table_->state->fork(self_.get(), state, &copy, error); });
+  return own(copy);
+}
+
+uint64_t Masker::state_bytes(const void* state) const {
+  const Call mark(*callee_, "state.bytes");
+  return table_->state->bytes(self_.get(), state);
 }
 
 }  // namespace attnlab::plugin

@@ -1,12 +1,13 @@
 // A masker or scorer of a plugin: a RAII handle over its table. There is no class hierarchy behind it.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "core/plugin/call.hpp"
 #include "core/plugin/catalog.hpp"
-#include "core/plugin/crash.hpp"
 #include "core/plugin/host_table.hpp"
 
 namespace attnlab::plugin {
@@ -21,21 +22,24 @@ struct ColumnSpec {
 };
 
 /// An instance of a method with its parameters. Movable. All const calls are safe from any thread.
-/// Calls throw UserError with Exit::plugin_broken that names file, method, stage, layer, KV head and
-/// positions.
+/// Calls throw UserError with Exit::plugin_broken that names file, method, pipeline, stage, layer, KV head
+/// and positions or keys: for an error that the method reports, and for a changed floating-point mode.
 class Masker final {
  public:
   /// Loads the library if needed and constructs the instance. A parameter that the method itself refuses is a
-  /// UserError (Exit::invalid) at `where.pointer` + its own pointer. [main thread]
+  /// UserError (Exit::invalid) at `where.pointer` + its own pointer. `pipeline` and `stage` are for messages.
+  /// [main thread]
   Masker(const Catalog& catalog, const CatalogEntry& entry, const std::vector<Value>& values,
-         std::string stage, const base::Mistake& where);
+         const std::string& pipeline, const std::string& stage, const base::Mistake& where);
 
   const Descriptor& descriptor() const { return descriptor_; }
-  const std::string& stage() const { return stage_; }
-  const std::string& file() const { return file_; }
+  const std::string& stage() const { return callee_->stage; }
+  const std::string& file() const { return callee_->file; }
   bool is_scorer() const { return table_->score != nullptr; }
   bool has_columns() const { return table_->columns != nullptr; }
-  const attnlab_state_table* state_table() const { return table_->state; }
+  bool has_state() const { return table_->state != nullptr; }
+  bool wants_end_prompt() const { return table_->end_prompt != nullptr; }
+  bool wants_feedback() const { return table_->feedback != nullptr; }
   const HostContext& host() const { return *host_; }
   const std::vector<std::string>& warnings() const { return warnings_; }
 
@@ -47,25 +51,32 @@ class Masker final {
   void score(const attnlab_tile& tile, attnlab_scores& scores) const;
   /// Keys per score.
   int64_t page_size() const;
-  bool wants_end_prompt() const { return table_->end_prompt != nullptr; }
-  bool wants_feedback() const { return table_->feedback != nullptr; }
-  const void* self() const { return self_.get(); }
-  /// Throws UserError (Exit::plugin_broken): this method broke `rule` in `slot`.
-  [[noreturn]] void fail(const std::string& rule, const std::string& slot) const;
-  /// Throws what a call of `slot` reported.
-  void check(attnlab_status status, const attnlab_error& error, const std::string& slot) const;
+
+  /// Opaque state, freed by its method. Must not outlive this object.
+  using State = std::unique_ptr<void, std::function<void(void*)>>;
+  State create_state(const attnlab_geometry& geometry, uint64_t rng_key) const;
+  void append_state(void* state, const attnlab_key_block& block) const;
+  void truncate_state(void* state, int64_t key_count) const;
+  State fork_state(const void* state) const;
+  uint64_t state_bytes(const void* state) const;
+
+  /// Throws UserError (Exit::plugin_broken): this method broke `rule` in `slot` at `place`.
+  [[noreturn]] void fail(const std::string& rule, const char* slot, const Place& place = {}) const;
 
  private:
-  std::string place(const attnlab_tile& tile) const;
-  PluginCall call(const char* slot, const attnlab_tile* tile = nullptr) const;
+  /// Runs body(attnlab_error*), which calls one slot, as a marked call; throws what it reports.
+  template <class Body>
+  void call(const char* slot, const Place& place, const Body& body) const;
+  State own(void* state) const;
 
   Descriptor descriptor_;
-  std::string file_, stage_;
   base::Mistake where_;  ///< the stage in the config
   std::vector<std::string> warnings_;
+  // In memory of their own: calls refer to them, and this object may move.
+  std::unique_ptr<const Callee> callee_;
   std::unique_ptr<HostContext> host_;
   const attnlab_masker_table* table_ = nullptr;
-  std::unique_ptr<void, void (*)(void*)> self_{nullptr, [](void*) {}};
+  std::unique_ptr<void, std::function<void(void*)>> self_;
 };
 
 }  // namespace attnlab::plugin

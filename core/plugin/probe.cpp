@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -99,6 +100,20 @@ Json run_probe(const std::string& path, const std::string& program) {
   return json;
 }
 
+/// The note answers "what is in it?" before any code runs, so it must say the same as the code.
+std::string wrong_identity(const ElfNote& note, const std::vector<Descriptor>& methods) {
+  std::vector<std::string> said = note.ids, held;
+  for (const auto& method : methods) held.push_back(method.id);
+  std::sort(said.begin(), said.end());
+  std::sort(held.begin(), held.end());
+  if (const auto twice = std::adjacent_find(held.begin(), held.end()); twice != held.end()) {
+    return "it holds two methods of the id \"" + *twice + "\"";
+  }
+  if (said == held) return "";
+  return fmt::format("its ELF note names {} but it holds {}; build it with attnlab_add_plugin(... IDS {})",
+                     base::join(said), base::join(held), base::join(held, " "));
+}
+
 }  // namespace
 
 std::string probe_program() {
@@ -118,11 +133,13 @@ ProbedFile probe(const std::string& path, const std::string& program) {
     if (!result.refused.empty()) return result;
 
     const std::string cached = cache_file(path, program);
-    if (!cached.empty() && read_cache(cached, result)) return result;
-    const Json json = run_probe(path, program);
-    // A time-out may be the machine's fault: it is not remembered.
-    if (!cached.empty() && !json.contains("timed_out")) write_cache(cached, json);
-    read_description(json, result);
+    if (cached.empty() || !read_cache(cached, result)) {
+      const Json json = run_probe(path, program);
+      // A time-out may be the machine's fault: it is not remembered.
+      if (!cached.empty() && !json.contains("timed_out")) write_cache(cached, json);
+      read_description(json, result);
+    }
+    if (result.refused.empty()) result.refused = wrong_identity(result.note, result.methods);
   } catch (const base::UserError& error) {
     result.refused = error.mistake().file == path ? error.summary() : error.what();
   } catch (const Json::exception& error) {

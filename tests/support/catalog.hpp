@@ -14,7 +14,7 @@ namespace attnlab::test {
 inline const plugin::Catalog& catalog() {
   static const plugin::Catalog instance = [] {
     plugin::SearchPath search;
-    search.folders.push_back(ATTNLAB_PLUGINS);
+    search.folders.push_back({ATTNLAB_PLUGINS, "the build"});
     return plugin::Catalog::scan(search, ATTNLAB_PROGRAM);
   }();
   return instance;

@@ -314,7 +314,7 @@ TEST_F(AttentionSelectorTest, AScoreThatIsNanNamesThePlace) {
   random_scores(7);
   const_cast<float*>(problem_.layer.key.row(0, 0, 5))[0] = std::numeric_limits<float>::quiet_NaN();
   EXPECT_REFUSED(chosen(top_k({false, 3, 0})),
-                 "by_channel (stage \"by_channel\") scored key 5 of layer 0, query head 0");
+                 "stage \"by_channel\"; layer 0, batch 0, KV head 0): it scored key 5 of query head 0");
 }
 
 TEST_F(AttentionSelectorTest, ScoresOfInvisibleKeysMayBeNan) {

@@ -56,8 +56,12 @@ TEST_F(PluginCatalogTest, SearchesCommandLineEnvironmentConfigAndPrefix) {
   const ScopedVariable variable("ATTNLAB_PLUGIN_PATH", "/e1::/e2:");
   const SearchPath search = search_path({"/f/x.so"}, {"/c1", "/c2"}, {"/k"}, "/p/bin/attnlab");
   EXPECT_EQ(search.files, std::vector<std::string>{"/f/x.so"});
-  EXPECT_EQ(search.folders, (std::vector<std::string>{"/c1", "/c2", "/e1", "/e2", "/k",
-                                                      "/p/lib/attnlab/plugins", "/p/plugins"}))
+  std::vector<std::string> folders;
+  for (const auto& folder : search.folders) folders.push_back(folder.path + " by " + folder.origin);
+  EXPECT_EQ(folders, (std::vector<std::string>{
+                         "/c1 by --plugin-path", "/c2 by --plugin-path", "/e1 by $ATTNLAB_PLUGIN_PATH",
+                         "/e2 by $ATTNLAB_PLUGIN_PATH", "/k by plugin_path of the config",
+                         "/p/lib/attnlab/plugins by built in", "/p/plugins by built in"}))
       << "an empty entry of the variable is not the current directory";
 }
 
@@ -66,7 +70,7 @@ TEST_F(PluginCatalogTest, TheFirstFileThatHoldsAnIdWins) {
   const std::string second = install("sink", "two", "a.so");
   const std::string third = install("sink", "two", "b.so");
   const std::string other = install("local", "two", "c.so");
-  SearchPath search{{}, {folder_ / "one", folder_ / "two"}};
+  SearchPath search{{}, {{folder_ / "one", ""}, {folder_ / "two", ""}}};
   const Catalog catalog = Catalog::scan(search, ATTNLAB_PROGRAM);
   ASSERT_NE(catalog.find("sink"), nullptr);
   EXPECT_EQ(catalog.find("sink")->file, first);
@@ -85,7 +89,7 @@ TEST_F(PluginCatalogTest, AFileReachedTwiceShadowsNothing) {
   install("sink", "one", "sink.so");
   fs::create_directory_symlink(folder_ / "one", folder_ / "link");
   const Catalog catalog =
-      Catalog::scan({{}, {folder_ / "one", folder_ / "link", folder_ / "one/"}}, ATTNLAB_PROGRAM);
+      Catalog::scan({{}, {{folder_ / "one", ""}, {folder_ / "link", ""}, {folder_ / "one/", ""}}}, ATTNLAB_PROGRAM);
   EXPECT_EQ(catalog.entries().size(), 1u);
   EXPECT_TRUE(catalog.shadowed().empty());
 }
@@ -105,7 +109,7 @@ TEST_F(PluginCatalogTest, BadFilesOfAFolderAreRememberedWithTheirReason) {
             hollow.begin() + static_cast<int64_t>(std::min<size_t>(hollow.size(), 16384)), '\0');
   io::write_bytes(folder_ / "one/hollow.so", hollow);
 
-  const Catalog catalog = Catalog::scan({{}, {folder_ / "one", folder_ / "no_such_folder"}}, ATTNLAB_PROGRAM);
+  const Catalog catalog = Catalog::scan({{}, {{folder_ / "one", ""}, {folder_ / "no_such_folder", ""}}}, ATTNLAB_PROGRAM);
   EXPECT_NE(catalog.find("sink"), nullptr);
   std::map<std::string, std::string> reasons;
   for (const auto& file : catalog.refused()) reasons[fs::path(file.path).filename()] = file.refused;

@@ -41,7 +41,7 @@ inline Masker instance_of(const Catalog& catalog, const std::string& id,
     }
     values.push_back(value);
   }
-  return Masker(catalog, entry, values, id, {.file = "test.json", .pointer = "/pipelines/main/0"});
+  return Masker(catalog, entry, values, "main", id, {.file = "test.json", .pointer = "/pipelines/main/0"});
 }
 
 /// Sets an environment variable for the life of the object.
