@@ -109,7 +109,8 @@ std::string wrong_identity(const ElfNote& note, const std::vector<Descriptor>& m
   if (const auto twice = std::adjacent_find(held.begin(), held.end()); twice != held.end()) {
     return "it holds two methods of the id \"" + *twice + "\"";
   }
-  if (said == held) return "";
+  // A build without attnlab_add_plugin may leave the ids out of the note.
+  if (said.empty() || said == held) return "";
   return fmt::format("its ELF note names {} but it holds {}; build it with attnlab_add_plugin(... IDS {})",
                      base::join(said), base::join(held), base::join(held, " "));
 }
