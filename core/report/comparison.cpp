@@ -19,6 +19,16 @@ std::string exact(double value) {
   return fmt::format("{}", value);
 }
 
+/// A name that breaks between its parts rather than inside them.
+std::string breakable(const std::string& name) {
+  std::string html;
+  for (const char c : html_text(name)) {
+    html += c;
+    if (c == '+' || c == '_') html += "<wbr>";
+  }
+  return html;
+}
+
 std::string plot(const measure::RunRecord& run, const PlotMetric& metric, bool shown, Scatter& broad) {
   broad = metric_over_density(run, metric, 1032, 440);
   const Scatter narrow = metric_over_density(run, metric, 358, 380);
@@ -53,7 +63,7 @@ std::string comparison_section(const measure::RunRecord& run, bool numbered) {
     const measure::PipelineRecord& pipeline = run.pipelines[i];
     const std::string place = numbered ? fmt::format(R"(<span class="small">{}</span> )", i + 1) : "";
     body += fmt::format(R"(<tr><th class="who" scope="row"><span class="clamp">{}{}</span></th>)", place,
-                        html_text(pipeline.name));
+                        breakable(pipeline.name));
     for (const Column& column : columns) {
       const double value = column.value(run, pipeline);
       const char* warn = column.key == "empty_rows" && value > 0 ? R"( class="warn")" : "";

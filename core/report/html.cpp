@@ -13,7 +13,7 @@ namespace {
 std::string header(const measure::RunRecord& run) {
   std::string html = "<header><h1>" + html_text(title_of(run)) + "</h1><dl>";
   Facts facts = input_facts(run.input);
-  for (const auto& check : check_facts(run)) facts.push_back(check);
+  for (const auto& [label, text] : check_facts(run)) facts.emplace_back("check", label + ": " + text);
   for (const auto& [label, text] : facts) {
     html += fmt::format("<dt>{}</dt><dd>{}</dd>", html_text(label), html_text(text));
   }

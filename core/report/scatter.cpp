@@ -51,10 +51,22 @@ double text_width(const std::string& text) {
   return display_width(text) * font_size * 0.6;
 }
 
+/// Whether a line from the point to the box would run through another point.
+bool crosses_point(const Point& point, const Box& box, const std::vector<Point>& points) {
+  const double dx = std::clamp(point.x, box.left, box.right) - point.x;
+  const double dy = std::clamp(point.y, box.top, box.bottom) - point.y;
+  return std::any_of(points.begin(), points.end(), [&](const Point& other) {
+    const double x = other.x - point.x, y = other.y - point.y;
+    if (std::hypot(x, y) < 2 * radius) return false;  // itself, or one that overlaps it anyway
+    const double along = std::clamp((x * dx + y * dy) / std::max(dx * dx + dy * dy, 1e-9), 0.0, 1.0);
+    return std::hypot(x - along * dx, y - along * dy) < radius + 2;
+  });
+}
+
 /// The first place around the point, nearest ring first, that touches nothing taken and stays inside the
 /// frame.
 std::optional<Label> place_label(const Point& point, const std::string& text, const Box& frame,
-                                 const std::vector<Box>& taken) {
+                                 const std::vector<Box>& taken, const std::vector<Point>& points) {
   static constexpr std::array<std::array<double, 2>, 10> directions{
       {{1, 0}, {-1, 0}, {1, -0.8}, {1, 0.8}, {-1, -0.8}, {-1, 0.8}, {0, 1}, {0, -1}, {1, -1.8}, {-1, -1.8}}};
   const double half_width = text_width(text) / 2, half_height = font_size * 0.7;
@@ -68,6 +80,7 @@ std::optional<Label> place_label(const Point& point, const std::string& text, co
         continue;
       if (std::any_of(taken.begin(), taken.end(), [&](const Box& other) { return box.overlaps(other); }))
         continue;
+      if (crosses_point(point, box, points)) continue;
       return Label{text, box, right > 0 ? "start" : right < 0 ? "end" : "middle", distance > radius + 4};
     }
   }
@@ -175,8 +188,8 @@ std::vector<std::pair<std::string, std::string>> point_facts(const measure::Pipe
   const measure::Quality& quality = pipeline.quality;
   return {{"density", percent(quality.density.mean)},
           {"output error mean", number(quality.output_error.mean)},
-          {"p05", number(quality.output_error.p05)},
-          {"p95", number(quality.output_error.p95)},
+          {"output error p05", number(quality.output_error.p05)},
+          {"output error p95", number(quality.output_error.p95)},
           {"mass recall", percent(quality.mass_recall.mean)},
           {"denominator error", number(quality.denominator_error.mean)}};
 }
@@ -222,7 +235,7 @@ Scatter metric_over_density(const measure::RunRecord& run, const PlotMetric& met
   for (const Point& point : points) {
     const std::string name = result.numbered ? fmt::format("{}", point.index + 1)
                                              : shorten(clean(point.pipeline->name), width < 500 ? 18 : 32);
-    const std::optional<Label> label = place_label(point, name, frame, taken);
+    const std::optional<Label> label = place_label(point, name, frame, taken, points);
     if (!label) continue;
     taken.push_back({label->box.left - 4, label->box.top, label->box.right + 4, label->box.bottom});
     labels += text_at("label", label->anchor, label->x(), label->baseline(), label->text);

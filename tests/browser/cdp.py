@@ -106,7 +106,8 @@ class Browser:
     def open(self, path):
         self.events.clear()
         self.send("Page.navigate", url="file://" + os.path.abspath(path))
-        self.wait("location.protocol === 'file:' && document.readyState === 'complete'")
+        while not any(event["method"] == "Page.loadEventFired" for event in self.events):
+            self.events.append(self._receive("load of " + path))
 
     def value(self, expression):
         """Value of a JavaScript expression; promises are awaited."""
@@ -116,20 +117,13 @@ class Browser:
         return result["result"].get("value")
 
     def wait(self, condition):
-        """Until a condition holds, looked at in each frame. Navigation may interrupt a look."""
-        end = time.monotonic() + TIMEOUT
-        look = f"""new Promise(done => {{ const end = performance.now() + 2000;
+        """Until a condition holds, looked at in each frame."""
+        held = self.value(f"""new Promise(done => {{ const end = performance.now() + {TIMEOUT * 900};
             const look = () => ({condition}) ? done(true) : performance.now() > end ? done(false)
               : requestAnimationFrame(look);
-            look(); }})"""
-        while time.monotonic() < end:
-            try:
-                if self.value(look):
-                    return
-            except Failure as failure:
-                if "context" not in str(failure) and "navigat" not in str(failure):
-                    raise
-        raise Failure("never true: " + condition)
+            look(); }})""")
+        if not held:
+            raise Failure("never true: " + condition)
 
     def settle(self):
         """Until what was asked for has been drawn."""

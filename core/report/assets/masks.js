@@ -96,8 +96,8 @@
       const keys = per(across, plane.columns, plane.keys);
       const cell = queries * keys === 1 ? "A cell is one query and one key."
         : `A cell is ${queries} ${queries === 1 ? "query" : "queries"} × ${keys} ${keys === 1 ? "key" : "keys"}, counted exactly.`;
-      readout.replaceChildren(element("p", { class: "small" },
-        `${cell} Point at one to read it; click, then scroll or drag to zoom and move. Keys: arrows, +, −, 0.`));
+      readout.replaceChildren(element("p", { class: "small" }, `${cell} Point at one to read it. `,
+        element("span", { class: "keyboard" }, "Click, then scroll or drag to zoom and move. Keys: arrows, +, −, 0.")));
       return;
     }
     const cell = cellOf(first);
@@ -234,6 +234,7 @@
       const [active, visible] = await Promise.all([counts.load(Number(chosen)), counts.load("visible")]);
       if (panel.chosen !== chosen) return;
       panel.canvas.setCounts(active, visible);
+      panel.title.textContent = data.pipelines[chosen].name;
       panel.canvas.canvas.setAttribute("aria-label", `mask of ${data.pipelines[chosen].name}. ` +
         "Arrow keys read cells, plus and minus zoom, 0 shows all.");
     }
@@ -242,7 +243,9 @@
 
   function makePanel(label, withNone, first) {
     const canvas = element("canvas", { tabindex: "0", role: "application", "aria-describedby": "mask-readout" });
-    const panel = { canvas: new MaskCanvas(canvas), node: element("div", { class: "panel" }, canvas), chosen: none };
+    const title = element("h3", { class: "clamp" });
+    const node = element("div", { class: "panel" }, title, canvas);
+    const panel = { canvas: new MaskCanvas(canvas), node, title, chosen: none };
     const options = counts.pipelines.map((i) => [String(i), data.pipelines[i].name]);
     panel.select = select(label, withNone ? [[none, "nothing"], ...options] : options,
       (chosen) => choose(panel, chosen));
@@ -257,8 +260,9 @@
   const right = makePanel("beside it", true, sparse[1] ?? none);
   const grid = element("div", { class: "panels" }, left.node, right.node);
   const controls = addControls(section, left.select.label, right.select.label,
-    button("−", "zoom out", () => zoomByKey(left, 1 / 1.5)), button("+", "zoom in", () => zoomByKey(left, 1.5)),
-    button("Show all", "show the whole mask", fit));
+    element("span", { class: "group", role: "group", "aria-label": "zoom" },
+      button("−", "zoom out", () => zoomByKey(left, 1 / 1.5)), button("+", "zoom in", () => zoomByKey(left, 1.5)),
+      button("Show all", "show the whole mask", fit)));
   const viewer = element("div", { class: "viewer" }, grid, readout);
   const legend = section.querySelector(".legend");
   legend.before(controls);

@@ -75,5 +75,5 @@
     (value) => {
       for (const plot of plots) plot.hidden = plot.dataset.metric !== value;
     });
-  addControls(section, metric.label, element("span", { class: "small" }, "Arrow keys move between points."));
+  addControls(section, metric.label, element("span", { class: "small keyboard" }, "Arrow keys move between points."));
 })();
