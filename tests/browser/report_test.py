@@ -4,6 +4,7 @@ report_test.py PROGRAM CHROMIUM OUT: runs PROGRAM (attnlab) into OUT, opens the 
 """
 
 import array
+import base64
 import json
 import os
 import re
@@ -330,6 +331,20 @@ class ReportTest(unittest.TestCase):
         browser.move(5, 5)
         browser.wait("!document.querySelector('.panel canvas.zoomed')")
         self.assertEqual(self.picture(), whole)
+
+    def test_pictures_count_every_entry_of_the_dump(self):
+        pictures = load("pictures.json")
+        self.assertEqual((pictures["rows"], pictures["columns"], pictures["type"]), (512, 512, "uint8"))
+        block = [i * 512 // SIDE for i in range(SIDE)]
+        for name, plane in masks.items():
+            counts = bytearray(512 * 512)
+            for query in range(SIDE):
+                row = block[query] * 512
+                for key in range(query + 1):
+                    counts[row + block[key]] += plane[query * SIDE + key] > 0
+            self.assertEqual(zlib.decompress(base64.b64decode(pictures["active"][name])), counts, name)
+            if name == "dense":
+                self.assertEqual(zlib.decompress(base64.b64decode(pictures["visible"])), counts)
 
     def test_masks_by_keyboard_and_buttons_alone(self):
         browser.value("document.querySelector('#masks button[aria-label=\"show the whole mask\"]').focus()")

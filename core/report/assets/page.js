@@ -23,7 +23,7 @@
 
   const command = document.getElementById("command");
   const status = element("span", { class: "small", role: "status" });
-  const copy = button("Copy", "copy the command", async () => {
+  const copy = button("Copy command", "Copy command", async () => {
     try {
       await navigator.clipboard.writeText(command.textContent);
       status.textContent = "copied";
