@@ -12,8 +12,8 @@
   /** Levels of a logarithmic scale over the positive values of all pipelines; 0 only at 0. */
   function logarithmic(values) {
     const positive = values.filter((value) => Number.isFinite(value) && value > 0);
-    const high = Math.max(0, ...positive);
-    const low = Math.max(Math.min(Infinity, ...positive), high / 10 ** decades);
+    const high = positive.reduce((a, b) => Math.max(a, b), 0);
+    const low = Math.max(positive.reduce((a, b) => Math.min(a, b), Infinity), high / 10 ** decades);
     const level = (value) => {
       if (value <= 0) return 0;
       if (value >= high || low >= high) return levels - 1;
@@ -64,9 +64,8 @@
     const cells = cellsOf.get(card);
     const name = data.pipelines[card.dataset.pipeline].name;
     const show = (cell) => {
-      const [layer, head] = valuesOf(card)[cells.indexOf(cell)];
       const values = valuesOf(card)[cells.indexOf(cell)];
-      showTip(cell.getBoundingClientRect(), `layer ${layer}, head ${head}`,
+      showTip(cell.getBoundingClientRect(), `layer ${values[0]}, head ${values[1]}`,
         [["pipeline", name],
          ...Object.values(metrics).map((metric) => [metric.title, metric.text(figure(values[metric.place]))])]);
     };
