@@ -237,6 +237,21 @@ class ReportTest(ReportCase):
             self.open()
             self.assertLessEqual(browser.value("document.documentElement.scrollWidth"), width)
 
+    def test_prints_on_white_without_controls(self):
+        browser.size(700, 900)  # about the width of A4 between margins
+        browser.send("Emulation.setEmulatedMedia", media="print",
+                     features=[{"name": "prefers-color-scheme", "value": "dark"}])
+        try:
+            shown = lambda selector: browser.value(
+                f"[...document.querySelectorAll('{selector}')].filter(node => node.checkVisibility()).length")
+            self.assertEqual(shown(".controls, .theme, canvas"), 0)
+            self.assertEqual(shown("th[data-sort] button"), 11)
+            self.assertEqual(shown(".mask"), 4)
+            self.assertEqual(browser.value("getComputedStyle(document.documentElement).colorScheme"), "light")
+            self.assertLessEqual(browser.value("document.documentElement.scrollWidth"), 700)
+        finally:
+            browser.send("Emulation.setEmulatedMedia", media="")
+
     def test_readable_without_script(self):
         browser.send("Emulation.setScriptExecutionDisabled", value=True)
         try:
