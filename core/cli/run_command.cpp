@@ -300,6 +300,7 @@ int run(const po::variables_map& values) {
   record.title = title;
   record.command = provenance["command"].get<std::string>();
   record.version = ATTNLAB_VERSION;
+  record.provenance = provenance;
   record.time.peak_resident_bytes = measure::peak_resident_bytes();
   results.finish(record);
   print_result(record, format);

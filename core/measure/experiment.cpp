@@ -23,7 +23,6 @@ using attention::Pipeline;
 using attention::TileOutcome;
 using base::UserError;
 
-constexpr int64_t picture_size = 96;
 constexpr int64_t default_queries = 64;
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
@@ -51,7 +50,6 @@ void raise(std::atomic<double>& largest, double value) {
 struct PipelineTotals {
   std::vector<RowMetrics> rows;
   int64_t empty_rows = 0;
-  std::unique_ptr<PictureCounter> picture;
   std::atomic<double> reference_error{-1};
   uint64_t state_bytes = 0;
 };
@@ -61,12 +59,13 @@ class LayerRun {
  public:
   LayerRun(const std::vector<Pipeline>& pipelines, const data::LayerProblem& problem,
            const data::Geometry& geometry, const ExperimentOptions& options, int64_t query_begin,
-           int64_t query_count, bool only_layer, std::vector<PipelineTotals>& totals)
+           int64_t query_count, bool only_layer, std::vector<PipelineTotals>& totals, PictureCounter& picture)
       : problem_(problem),
         geometry_(geometry),
         options_(options),
         query_begin_(query_begin),
-        totals_(totals) {
+        totals_(totals),
+        picture_(picture) {
     for (const auto& pipeline : pipelines) {
       tables_.emplace_back(geometry.batch, geometry.query_heads, query_count);
       if (!options.dump.any()) continue;
@@ -87,9 +86,8 @@ class LayerRun {
                                     (*outcome.empty)[static_cast<size_t>(row)] != 0);
       if (!dumps_.empty()) dumps_[outcome.pipeline]->put(outcome, row, query);
       if (options_.reference) raise(totals.reference_error, reference_deviation(outcome, row));
-      if (totals.picture != nullptr && totals.picture->layer() == problem_.layer && tile.index().batch == 0 &&
-          totals.picture->head() == head) {
-        totals.picture->add(outcome, row, query);
+      if (picture_.layer() == problem_.layer && picture_.head() == head && tile.index().batch == 0) {
+        picture_.add(outcome, row, query);
       }
       if (outcome.pipeline == 0) compare_exact(outcome, row);
     }
@@ -133,6 +131,7 @@ class LayerRun {
   const ExperimentOptions& options_;
   int64_t query_begin_;
   std::vector<PipelineTotals>& totals_;
+  PictureCounter& picture_;
   std::vector<RowTable> tables_;
   std::vector<std::unique_ptr<Dump>> dumps_;
   std::atomic<double> expected_difference_{-1}, mass_difference_{-1};
@@ -292,10 +291,7 @@ RunRecord run_experiment(const config::RunPlan& plan, const std::vector<Pipeline
   RunRecord run;
   run.input = describe_input(plan, source, attention);
   std::vector<PipelineTotals> totals(pipelines.size());
-  for (auto& total : totals) {
-    total.picture =
-        std::make_unique<PictureCounter>(layers.front(), heads.front(), count, geometry.keys, picture_size);
-  }
+  PictureCounter picture(layers.front(), heads.front(), begin, count, geometry.keys, pipelines.size());
   attention::Engine engine(options.execution);
   Pacer pacer(options, count * static_cast<int64_t>(layers.size()));
   for (int layer_id : layers) {
@@ -303,7 +299,7 @@ RunRecord run_experiment(const config::RunPlan& plan, const std::vector<Pipeline
     const data::LayerProblem problem = source.load(layer_id);
     run.time.load_seconds += seconds_since(load_start);
     attention::Session session(pipelines, problem, geometry, attention);
-    LayerRun layer(pipelines, problem, geometry, options, begin, count, layers.size() == 1, totals);
+    LayerRun layer(pipelines, problem, geometry, options, begin, count, layers.size() == 1, totals, picture);
     run_layer(plan, session, engine, kv_heads, begin, count, layer, pacer);
     layer.commit_dumps();
 
@@ -331,7 +327,7 @@ RunRecord run_experiment(const config::RunPlan& plan, const std::vector<Pipeline
           describe_stage(plan.pipelines[p].stages[s], pipelines[p].stages()[s].masker.descriptor()));
     }
     record.quality = quality_of(totals[p].rows, totals[p].empty_rows);
-    record.picture = totals[p].picture->picture();
+    record.active = picture.take_active(p);
     record.reference_error = totals[p].reference_error;
     record.state_bytes = totals[p].state_bytes;
     PipelineTime time{record.name, clocks.attend[p], {}};
@@ -351,6 +347,7 @@ RunRecord run_experiment(const config::RunPlan& plan, const std::vector<Pipeline
     run.time.pipelines.push_back(std::move(time));
     run.pipelines.push_back(std::move(record));
   }
+  run.plane = picture.take_plane();
   run.time.logits = clocks.logits;
   run.time.exact_rows = clocks.exact_rows;
   run.time.measure = clocks.visit;

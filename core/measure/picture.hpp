@@ -1,8 +1,6 @@
 // Draws masks small while the rows pass by.
 #pragma once
 
-#include <atomic>
-#include <memory>
 #include <vector>
 
 #include "core/attention/session.hpp"
@@ -10,24 +8,34 @@
 
 namespace attnlab::measure {
 
-/// Counts active and visible keys of one (batch 0, head) in blocks of the [queries, keys] plane. Rows may
-/// arrive in any order and from any thread: the counts are integers.
+/// Most blocks of a picture, and the side that it has where the plane is larger both ways.
+constexpr int64_t picture_blocks = int64_t{1} << 18, picture_side = 512;
+
+/// Counts visible keys, and active keys of several pipelines, in blocks of the [queries, keys] plane of one
+/// head of sequence 0. Rows may arrive in any order and from any thread: the counts are integers. Memory: 4
+/// bytes a block for each pipeline and once more.
 class PictureCounter {
  public:
-  /// At most `size` blocks each way.
-  PictureCounter(int64_t layer, int64_t head, int64_t queries, int64_t keys, int64_t size);
+  /// Blocks of single entries while at most `side` x `side` of them are needed; a plane of few queries may
+  /// have more columns, one of few keys more rows.
+  PictureCounter(int64_t layer, int64_t head, int64_t first_query, int64_t queries, int64_t keys,
+                 size_t pipelines, int64_t side = picture_side);
 
-  int64_t layer() const { return layer_; }
-  int64_t head() const { return head_; }
-  /// Adds row `row` of the outcome's tile as query number `query`. O(active runs + ids + columns).
+  int64_t layer() const { return plane_.layer; }
+  int64_t head() const { return plane_.head; }
+  /// Adds row `row` of the outcome's tile, query number `query` of the plane, to the outcome's pipeline;
+  /// pipeline 0 stands for all in what is visible. O(active runs + ids + columns).
   void add(const attention::TileOutcome& outcome, int64_t row, int64_t query);
-  Picture picture() const;
+
+  /// Gives the counts away, when all rows have been added: the plane, and the active entries of a pipeline.
+  Plane take_plane() { return std::move(plane_); }
+  std::vector<uint32_t> take_active(size_t pipeline) { return std::move(active_[pipeline]); }
 
  private:
-  void count(std::vector<std::atomic<int64_t>>& cells, int64_t query, const kernels::Range& run);
+  void count(std::vector<uint32_t>& blocks, int64_t query, const kernels::Range& run);
 
-  int64_t layer_, head_, queries_, keys_, rows_, columns_;
-  std::vector<std::atomic<int64_t>> active_, visible_;
+  Plane plane_;
+  std::vector<std::vector<uint32_t>> active_;
 };
 
 }  // namespace attnlab::measure

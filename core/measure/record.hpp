@@ -45,14 +45,15 @@ struct HeadRecord {
   Quality quality;
 };
 
-/// A mask of one (batch, head) drawn small: exact averages over blocks of the [queries, keys] plane, never
-/// the plane.
-struct Picture {
+/// The [queries, keys] plane of one head of sequence 0, divided into blocks whose entries are counted: exact
+/// counts, never the plane. Query i of the plane belongs to block row i * rows / queries, key j to block
+/// column j * columns / keys, both rounded down.
+struct Plane {
   int64_t layer = 0, head = 0;
+  int64_t first_query = 0;        ///< index of the plane's first query in the input
   int64_t queries = 0, keys = 0;  ///< size of the plane
-  int64_t rows = 0, columns = 0;  ///< size of the picture
-  std::vector<float>
-      density;  ///< [rows * columns] active / visible keys of the block; -1 where none is visible
+  int64_t rows = 0, columns = 0;  ///< blocks
+  std::vector<uint32_t> visible;  ///< [rows * columns] visible entries of each block
 };
 
 struct StageRecord {
@@ -66,7 +67,7 @@ struct PipelineRecord {
   std::string failure;  ///< why it has no figures (`run --isolate`); empty: it has
   std::vector<StageRecord> stages;  ///< none: dense attention
   Quality quality;
-  Picture picture;
+  std::vector<uint32_t> active;  ///< [rows * columns] active entries of each block of the run's plane
   double reference_error =
       -1;  ///< largest relative deviation from the double-precision reference; -1: not asked for
   uint64_t state_bytes = 0;  ///< key-side state at the end of the run, all layers together
@@ -109,12 +110,16 @@ struct RunRecord {
   std::vector<PipelineRecord> pipelines;
   std::vector<HeadRecord> heads;
   std::vector<std::string> notes;  ///< things a reader must know, such as empty rows or an oracle method
+  Plane plane;                     ///< of the first layer and head; the pipelines hold their active entries
+  io::Json provenance;             ///< as provenance.json has it, for reports; null: unknown
   TimeRecord time;
 };
 
-/// `result.json`: all but the clock figures, the command, the pictures and the per-head records.
+/// `result.json`: all but the clock figures, the command, the provenance, the pictures and the per-head
+/// records.
 io::Json result_json(const RunRecord& run);
-/// `pictures.json`: the mask picture of each pipeline by name; thousands of numbers, so in a file of its own.
+/// `pictures.json`: the plane, and the active entries of each pipeline by name; many numbers, so in a file of
+/// its own. Counts are text as `io::compact` writes it.
 io::Json pictures_json(const RunRecord& run);
 /// `time.json`.
 io::Json time_json(const TimeRecord& time);

@@ -1,5 +1,6 @@
-#include <charconv>
+#include <algorithm>
 
+#include "core/io/compact.hpp"
 #include "core/measure/record.hpp"
 
 namespace attnlab::measure {
@@ -30,26 +31,15 @@ Json quality_json(const Quality& quality) {
   return json;
 }
 
-/// The double with the fewest digits that reads back as `value`: 0.1, not 0.10000000149011612.
-double shortest(float value) {
-  char digits[32];
-  const std::to_chars_result end = std::to_chars(digits, digits + sizeof digits, value);
-  double result = value;
-  std::from_chars(digits, end.ptr, result);
-  return result;
-}
-
-Json picture_json(const Picture& picture) {
-  Json json;
-  json["layer"] = picture.layer;
-  json["head"] = picture.head;
-  json["queries"] = picture.queries;
-  json["keys"] = picture.keys;
-  json["rows"] = picture.rows;
-  json["columns"] = picture.columns;
-  Json& density = json["density"] = Json::array();
-  for (const float value : picture.density) density.push_back(shortest(value));
-  return json;
+/// Bytes that the largest count of the pictures needs.
+int count_width(const RunRecord& run) {
+  uint32_t largest = 0;
+  const auto add = [&](const std::vector<uint32_t>& counts) {
+    for (const uint32_t count : counts) largest = std::max(largest, count);
+  };
+  add(run.plane.visible);
+  for (const PipelineRecord& pipeline : run.pipelines) add(pipeline.active);
+  return io::width_of(largest);
 }
 
 Json pipeline_json(const PipelineRecord& pipeline) {
@@ -105,8 +95,22 @@ Json result_json(const RunRecord& run) {
 }
 
 Json pictures_json(const RunRecord& run) {
-  Json json = Json::object();
-  for (const PipelineRecord& pipeline : run.pipelines) json[pipeline.name] = picture_json(pipeline.picture);
+  const Plane& plane = run.plane;
+  const int width = count_width(run);
+  Json json;
+  json["layer"] = plane.layer;
+  json["head"] = plane.head;
+  json["first_query"] = plane.first_query;
+  json["queries"] = plane.queries;
+  json["keys"] = plane.keys;
+  json["rows"] = plane.rows;
+  json["columns"] = plane.columns;
+  json["type"] = "uint" + std::to_string(8 * width);
+  json["visible"] = io::compact(plane.visible, width);
+  Json& active = json["active"] = Json::object();
+  for (const PipelineRecord& pipeline : run.pipelines) {
+    active[pipeline.name] = io::compact(pipeline.active, width);
+  }
   return json;
 }
 

@@ -23,28 +23,51 @@ std::string px(double value) {
   return text;
 }
 
-std::string mask_picture(const measure::Picture& picture, const std::string& label) {
-  ATTNLAB_CHECK(static_cast<int64_t>(picture.density.size()) == picture.rows * picture.columns,
-                "mask picture");
-  if (picture.density.empty()) return "";
+MaskGrid coarsen(const measure::Plane& plane, const std::vector<uint32_t>& active, int64_t side) {
+  MaskGrid grid;
+  if (active.empty() || active.size() != plane.visible.size()) return grid;
+  grid.rows = std::min(plane.rows, side);
+  grid.columns = std::min(plane.columns, side);
+  const auto cells = static_cast<size_t>(grid.rows * grid.columns);
+  std::vector<uint64_t> active_sum(cells), visible_sum(cells);
+  for (int64_t row = 0; row < plane.rows; ++row) {
+    const int64_t first = row * grid.rows / plane.rows * grid.columns;
+    for (int64_t column = 0; column < plane.columns; ++column) {
+      const auto cell = static_cast<size_t>(first + column * grid.columns / plane.columns);
+      const auto block = static_cast<size_t>(row * plane.columns + column);
+      active_sum[cell] += active[block];
+      visible_sum[cell] += plane.visible[block];
+    }
+  }
+  for (size_t cell = 0; cell < cells; ++cell) {
+    grid.density.push_back(visible_sum[cell] == 0 ? -1
+                                                  : static_cast<double>(active_sum[cell]) /
+                                                        static_cast<double>(visible_sum[cell]));
+  }
+  return grid;
+}
+
+std::string mask_picture(const MaskGrid& grid, const std::string& label) {
+  ATTNLAB_CHECK(static_cast<int64_t>(grid.density.size()) == grid.rows * grid.columns, "mask picture");
+  if (grid.density.empty()) return "";
   std::array<std::string, color_levels> runs;
-  for (int64_t row = 0; row < picture.rows; ++row) {
-    const float* cells = picture.density.data() + row * picture.columns;
+  for (int64_t row = 0; row < grid.rows; ++row) {
+    const double* cells = grid.density.data() + row * grid.columns;
     const auto level_at = [&](int64_t column) {
       return cells[column] >= 0 ? density_level(cells[column]) : -1;
     };
-    for (int64_t first = 0, end; first < picture.columns; first = end) {
+    for (int64_t first = 0, end; first < grid.columns; first = end) {
       const int level = level_at(first);
-      for (end = first + 1; end < picture.columns && level_at(end) == level;) ++end;
+      for (end = first + 1; end < grid.columns && level_at(end) == level;) ++end;
       if (level >= 0) runs[static_cast<size_t>(level)] += fmt::format("M{} {}.5h{}", first, row, end - first);
     }
   }
   // Whole pixels per cell, near 288 across; few rows are stretched so that they can be seen.
-  const int64_t cell = std::max<int64_t>(1, 288 / picture.columns);
-  const int64_t cell_height = std::max<int64_t>({1, std::min(cell, 288 / picture.rows), 48 / picture.rows});
+  const int64_t cell = std::max<int64_t>(1, 288 / grid.columns);
+  const int64_t cell_height = std::max<int64_t>({1, std::min(cell, 288 / grid.rows), 48 / grid.rows});
   std::string svg = fmt::format(
       R"(<svg class="mask" role="img" aria-label="{}" width="{}" height="{}" viewBox="0 0 {} {}" preserveAspectRatio="none">)",
-      html_text(label), cell * picture.columns, cell_height * picture.rows, picture.columns, picture.rows);
+      html_text(label), cell * grid.columns, cell_height * grid.rows, grid.columns, grid.rows);
   for (size_t level = 0; level < runs.size(); ++level) {
     if (!runs[level].empty()) svg += fmt::format(R"(<path class="d{}" d="{}"/>)", level, runs[level]);
   }

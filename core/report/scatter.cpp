@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <optional>
+#include <tuple>
 
 #include "core/report/axis.hpp"
 #include "core/report/format.hpp"
@@ -20,8 +21,10 @@ constexpr double zero_gap = 30;
 
 struct Point {
   const measure::PipelineRecord* pipeline;
-  size_t place;  // 1-based, as in the table
-  double x, y, whisker;
+  size_t index;
+  double density, figure;
+  double x, y, whisker;  // pixels
+  bool front;
 };
 
 struct Box {
@@ -48,10 +51,22 @@ double text_width(const std::string& text) {
   return display_width(text) * font_size * 0.6;
 }
 
+/// Whether a line from the point to the box would run through another point.
+bool crosses_point(const Point& point, const Box& box, const std::vector<Point>& points) {
+  const double dx = std::clamp(point.x, box.left, box.right) - point.x;
+  const double dy = std::clamp(point.y, box.top, box.bottom) - point.y;
+  return std::any_of(points.begin(), points.end(), [&](const Point& other) {
+    const double x = other.x - point.x, y = other.y - point.y;
+    if (std::hypot(x, y) < 2 * radius) return false;  // itself, or one that overlaps it anyway
+    const double along = std::clamp((x * dx + y * dy) / std::max(dx * dx + dy * dy, 1e-9), 0.0, 1.0);
+    return std::hypot(x - along * dx, y - along * dy) < radius + 2;
+  });
+}
+
 /// The first place around the point, nearest ring first, that touches nothing taken and stays inside the
 /// frame.
 std::optional<Label> place_label(const Point& point, const std::string& text, const Box& frame,
-                                 const std::vector<Box>& taken) {
+                                 const std::vector<Box>& taken, const std::vector<Point>& points) {
   static constexpr std::array<std::array<double, 2>, 10> directions{
       {{1, 0}, {-1, 0}, {1, -0.8}, {1, 0.8}, {-1, -0.8}, {-1, 0.8}, {0, 1}, {0, -1}, {1, -1.8}, {-1, -1.8}}};
   const double half_width = text_width(text) / 2, half_height = font_size * 0.7;
@@ -65,6 +80,7 @@ std::optional<Label> place_label(const Point& point, const std::string& text, co
         continue;
       if (std::any_of(taken.begin(), taken.end(), [&](const Box& other) { return box.overlaps(other); }))
         continue;
+      if (crosses_point(point, box, points)) continue;
       return Label{text, box, right > 0 ? "start" : right < 0 ? "end" : "middle", distance > radius + 4};
     }
   }
@@ -81,7 +97,7 @@ std::string text_at(const char* style, const char* anchor, double x, double y, c
                      px(y), html_text(text));
 }
 
-std::string axes(const LogAxis& x, const LogAxis& y, const Box& plot) {
+std::string axes(const LogAxis& x, const LogAxis& y, const Box& plot, const std::string& title) {
   std::string svg;
   const auto x_tick = [&](double at, const std::string& label) {
     svg +=
@@ -103,67 +119,123 @@ std::string axes(const LogAxis& x, const LogAxis& y, const Box& plot) {
   svg += line("axis", plot.left, plot.bottom, plot.right, plot.bottom);
   svg += line("axis", plot.left, plot.top, plot.left, plot.bottom);
   svg += text_at("name", "middle", (plot.left + plot.right) / 2, plot.bottom + 38, "mean density (log)");
-  const std::string name = text_at("name", "middle", 0, 0, "mean output error (log)");
+  const std::string name = text_at("name", "middle", 0, 0, "mean " + title + " (log)");
   return svg + fmt::format("<g transform=\"translate(14 {}) rotate(-90)\">{}</g>",
                            px((plot.top + plot.bottom) / 2), name);
 }
 
+/// Marks the points that no other betters, and draws the steps between them, which labels shall not cover.
+std::string mark_front(std::vector<Point>& points, std::vector<Box>& taken) {
+  std::vector<const Point*> front;
+  for (Point& point : points) {
+    point.front = std::none_of(points.begin(), points.end(), [&](const Point& other) {
+      return other.density <= point.density && other.figure <= point.figure &&
+             (other.density < point.density || other.figure < point.figure);
+    });
+    if (point.front) front.push_back(&point);
+  }
+  if (front.size() < 2) return "";
+  std::sort(front.begin(), front.end(), [](const Point* a, const Point* b) {
+    return std::tie(a->density, a->index) < std::tie(b->density, b->index);
+  });
+  std::string path = fmt::format("M{} {}", px(front[0]->x), px(front[0]->y));
+  for (size_t i = 1; i < front.size(); ++i) {
+    const Point &from = *front[i - 1], &to = *front[i];
+    path += fmt::format("H{}V{}", px(to.x), px(to.y));
+    taken.push_back({from.x, from.y - 2, to.x, from.y + 2});
+    taken.push_back({to.x - 2, from.y, to.x + 2, to.y});
+  }
+  return fmt::format(R"(<path class="front-line" d="{}"/>)", path);
+}
+
 std::string marker(const Point& point) {
-  const measure::Quality& quality = point.pipeline->quality;
   std::string svg;
   if (std::fabs(point.whisker - point.y) > 1) {
     svg += line("whisker", point.x, point.y, point.x, point.whisker) +
            line("whisker", point.x - 4, point.whisker, point.x + 4, point.whisker);
   }
+  std::string text = point.pipeline->name;
+  const char* separator = ": ";
+  for (const auto& [label, value] : point_facts(*point.pipeline)) {
+    text += separator + label + " " + value;
+    separator = ", ";
+  }
+  if (point.front) text += ", on the Pareto front";
   return svg +
          fmt::format(
-             R"(<circle class="{}" cx="{}" cy="{}" r="{}"><title>{}: density {}, output error {}, p95 {}</title></circle>)",
-             point.pipeline->stages.empty() ? "point exact" : "point", px(point.x), px(point.y), px(radius),
-             html_text(point.pipeline->name), percent(quality.density.mean),
-             number(quality.output_error.mean), number(quality.output_error.p95));
+             R"(<circle class="point{}{}" data-pipeline="{}" cx="{}" cy="{}" r="{}"><title>{}</title></circle>)",
+             point.pipeline->stages.empty() ? " exact" : "", point.front ? " front" : "", point.index,
+             px(point.x), px(point.y), px(radius), html_text(text));
 }
 
 }  // namespace
 
-Scatter error_over_density(const measure::RunRecord& run, double width, double height) {
+const std::vector<PlotMetric>& plot_metrics() {
+  using measure::Quality;
+  static const std::vector<PlotMetric> metrics{
+      {"output_error", "output error", [](const Quality& q) { return q.output_error.mean; },
+       [](const Quality& q) { return q.output_error.p95; }},
+      {"missed_mass", "missed mass, 1 − mass recall",
+       [](const Quality& q) { return std::max(1 - q.mass_recall.mean, 0.0); },
+       [](const Quality& q) { return std::max(1 - q.mass_recall.p05, 0.0); }},
+      {"denominator_error", "denominator error", [](const Quality& q) { return q.denominator_error.mean; },
+       [](const Quality& q) { return q.denominator_error.p95; }},
+  };
+  return metrics;
+}
+
+std::vector<std::pair<std::string, std::string>> point_facts(const measure::PipelineRecord& pipeline) {
+  const measure::Quality& quality = pipeline.quality;
+  return {{"density", percent(quality.density.mean)},
+          {"output error mean", number(quality.output_error.mean)},
+          {"output error p05", number(quality.output_error.p05)},
+          {"output error p95", number(quality.output_error.p95)},
+          {"mass recall", percent(quality.mass_recall.mean)},
+          {"denominator error", number(quality.denominator_error.mean)}};
+}
+
+Scatter metric_over_density(const measure::RunRecord& run, const PlotMetric& metric, double width,
+                            double height) {
   constexpr size_t most_names = 12;
   Scatter result;
   result.numbered = run.pipelines.size() > most_names;
   const Box plot{width < 500 ? 58.0 : 66.0, 10, width - 8, height - 48};
 
-  std::vector<double> densities, errors;
+  std::vector<double> densities, figures;
   std::vector<Point> points;
   for (size_t i = 0; i < run.pipelines.size(); ++i) {
-    const measure::PipelineRecord& pipeline = run.pipelines[i];
-    const measure::Summary &density = pipeline.quality.density, &error = pipeline.quality.output_error;
-    if (density.rows <= 0 || error.rows <= 0 || !std::isfinite(density.mean) || std::isnan(error.mean)) {
-      result.left_out.push_back(pipeline.name);
+    const measure::Quality& quality = run.pipelines[i].quality;
+    const double density = quality.density.mean, figure = metric.mean(quality);
+    // All metrics are of the same rows.
+    if (quality.density.rows <= 0 || !std::isfinite(density) || std::isnan(figure)) {
+      result.left_out.push_back(run.pipelines[i].name);
       continue;
     }
-    densities.push_back(density.mean);
-    errors.push_back(error.mean);
-    if (error.p95 > 0) errors.push_back(error.p95);
-    points.push_back({&pipeline, i + 1, 0, 0, 0});
+    densities.push_back(density);
+    figures.push_back(figure);
+    if (const double whisker = metric.whisker(quality); whisker > 0) figures.push_back(whisker);
+    points.push_back({&run.pipelines[i], i, density, figure, 0, 0, 0, false});
   }
   const LogAxis x(densities, plot.left + 14, plot.right - 14, zero_gap);
-  const LogAxis y(errors, plot.bottom, plot.top + 10, zero_gap);
+  const LogAxis y(figures, plot.bottom, plot.top + 10, zero_gap);
 
   std::vector<Box> taken{{plot.left, plot.bottom - 2, plot.right, plot.bottom + 2}};
   for (Point& point : points) {
-    const measure::Summary& error = point.pipeline->quality.output_error;
-    point.x = x.at(point.pipeline->quality.density.mean);
-    point.y = y.at(error.mean);
-    point.whisker = std::isnan(error.p95) ? point.y : y.at(error.p95);
+    const double whisker = metric.whisker(point.pipeline->quality);
+    point.x = x.at(point.density);
+    point.y = y.at(point.figure);
+    point.whisker = std::isnan(whisker) ? point.y : y.at(whisker);
     taken.push_back({point.x - radius - 1, point.y - radius - 1, point.x + radius + 1, point.y + radius + 1});
     const auto [top, bottom] = std::minmax(point.y, point.whisker);
     taken.push_back({point.x - 5, top - 2, point.x + 5, bottom + 2});
   }
+  const std::string front = mark_front(points, taken);
   std::string labels, leaders;
   const Box frame{plot.left + 2, plot.top, plot.right, plot.bottom};
   for (const Point& point : points) {
-    const std::string name = result.numbered ? fmt::format("{}", point.place)
+    const std::string name = result.numbered ? fmt::format("{}", point.index + 1)
                                              : shorten(clean(point.pipeline->name), width < 500 ? 18 : 32);
-    const std::optional<Label> label = place_label(point, name, frame, taken);
+    const std::optional<Label> label = place_label(point, name, frame, taken, points);
     if (!label) continue;
     taken.push_back({label->box.left - 4, label->box.top, label->box.right + 4, label->box.bottom});
     labels += text_at("label", label->anchor, label->x(), label->baseline(), label->text);
@@ -174,10 +246,11 @@ Scatter error_over_density(const measure::RunRecord& run, double width, double h
   }
   std::string markers;
   for (const Point& point : points) markers += marker(point);
-  result.svg = fmt::format(R"(<svg class="scatter" role="img" aria-label="output error against density" )"
-                           R"(viewBox="0 0 {} {}" width="{}" height="{}">)",
-                           px(width), px(height), px(width), px(height)) +
-               axes(x, y, plot) + leaders + markers + labels + "</svg>";
+  result.svg =
+      fmt::format(
+          R"(<svg class="scatter" role="group" aria-label="{} against density" viewBox="0 0 {} {}" width="{}" height="{}">)",
+          html_text(metric.title), px(width), px(height), px(width), px(height)) +
+      axes(x, y, plot, metric.title) + front + leaders + markers + labels + "</svg>";
   return result;
 }
 

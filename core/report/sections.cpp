@@ -27,10 +27,13 @@ struct ErrorScale {
     low = std::min(low, error);
     high = std::max(high, error);
   }
+  /// At most four decades, so that one lucky head does not make all others look the same.
+  void trim() { low = std::max(low, high / 1e4); }
   /// 0 for no error, else from 1 to the last level.
   int level(double error) const {
     if (error <= 0) return 0;
     if (error >= high || low >= high) return color_levels - 1;
+    if (error <= low) return 1;
     const double place = std::log(error / low) / std::log(high / low);
     return 1 + static_cast<int>(std::lround(place * (color_levels - 2)));
   }
@@ -51,8 +54,9 @@ std::string heat_table(const HeadErrors& errors, const ErrorScale& scale) {
     for (const auto& [head, error] : row) heads.insert(head);
   }
   const bool with_numbers = heads.size() <= most_numbers;
-  std::string html = fmt::format(R"(<div class="scroll"><table class="heat {}"><thead><tr><th>layer</th>)",
-                                 with_numbers ? "" : "fine");
+  std::string html = fmt::format(
+      R"(<div class="scroll" tabindex="0" role="region" aria-label="layers and heads"><table class="heat {}"><thead><tr><th scope="col">layer</th>)",
+      with_numbers ? "" : "fine");
   const size_t step = with_numbers ? 1 : 4;  // heads to a heading
   size_t place = 0;
   for (const int64_t head : heads) {
@@ -83,15 +87,12 @@ std::string time_row(const char* row_class, const std::string& what, double seco
 }  // namespace
 
 std::string mask_section(const measure::RunRecord& run) {
+  constexpr int64_t side = 96;
+  const measure::Plane& plane = run.plane;
   std::string cards;
   for (const measure::PipelineRecord& pipeline : run.pipelines) {
-    const measure::Picture& picture = pipeline.picture;
-    const std::string svg = mask_picture(picture, "mask of " + pipeline.name);
+    const std::string svg = mask_picture(coarsen(plane, pipeline.active, side), "mask of " + pipeline.name);
     cards += fmt::format(R"(<figure><h3 class="clamp">{}</h3>{}<figcaption>)", html_text(pipeline.name), svg);
-    if (!svg.empty()) {
-      cards += fmt::format("layer {}, head {}: {} queries × {} keys<br>", picture.layer, picture.head,
-                           picture.queries, picture.keys);
-    }
     cards += html_text(stage_line(pipeline));
     if (pipeline.state_bytes > 0) cards += "<br>key-side state " + byte_size(pipeline.state_bytes);
     if (pipeline.reference_error >= 0) {
@@ -100,12 +101,18 @@ std::string mask_section(const measure::RunRecord& run) {
     cards += "</figcaption></figure>";
   }
   if (cards.empty()) return "";
+  const std::string what =
+      plane.visible.empty()
+          ? ""
+          : fmt::format("Layer {}, head {}: {} quer{} down, {} keys across. ", plane.layer, plane.head,
+                        plane.queries, plane.queries == 1 ? "y" : "ies", plane.keys);
   std::string legend;
   for (const double density : {0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0}) {
     legend +=
         fmt::format(R"(<span><i class="d{}"></i>{}</span>)", density_level(density), percent(density, 1));
   }
-  return R"(<section><h2>Masks</h2><p class="small">Share of the visible keys of a block that are active; queries down, keys across.</p><div class="legend">)" +
+  return R"(<section id="masks"><h2>Masks</h2><p class="small">)" + what +
+         R"(Colour is the share of a block's visible keys that are active.</p><div class="legend">)" +
          legend + R"(<span><i class="nothing"></i>nothing visible</span></div><div class="cards">)" + cards +
          "</div></section>";
 }
@@ -120,12 +127,14 @@ std::string head_section(const measure::RunRecord& run) {
     scale.add(mean);
   }
   if (by_pipeline.empty()) return "";
+  scale.trim();
   std::string cards;
-  for (const measure::PipelineRecord& pipeline : run.pipelines) {
+  for (size_t i = 0; i < run.pipelines.size(); ++i) {
+    const measure::PipelineRecord& pipeline = run.pipelines[i];
     const auto found = by_pipeline.find(pipeline.name);
     if (found == by_pipeline.end() || pipeline.stages.empty()) continue;
-    cards += fmt::format(R"(<figure><h3 class="clamp">{}</h3>{}</figure>)", html_text(pipeline.name),
-                         heat_table(found->second, scale));
+    cards += fmt::format(R"(<figure data-pipeline="{}"><h3 class="clamp">{}</h3>{}</figure>)", i,
+                         html_text(pipeline.name), heat_table(found->second, scale));
   }
   if (cards.empty()) return "";
   std::string legend = R"(<span><i class="e0"></i>0</span>)";
@@ -136,7 +145,7 @@ std::string head_section(const measure::RunRecord& run) {
       if (scale.low >= scale.high) break;
     }
   }
-  return R"(<section><h2>Output error by layer and head</h2><p class="small">Mean over the rows of a head; layers down, heads across, one logarithmic scale.</p><div class="legend">)" +
+  return R"(<section id="heads"><h2>Layers and heads</h2><p class="small">Mean <span class="metric">output error</span> of the rows of a head; layers down, heads across, one scale for all pipelines.</p><div class="legend">)" +
          legend + R"(</div><div class="cards heats">)" + cards + "</div></section>";
 }
 
@@ -161,7 +170,7 @@ std::string time_section(const measure::RunRecord& run) {
     if (std::isfinite(seconds)) longest = std::max(longest, seconds);
   }
   std::string html =
-      R"(<section><h2>Time by stage</h2><p class="small">)" +
+      R"(<section id="time"><h2>Time by stage</h2><p class="small">)" +
       fmt::format("Seconds summed over {} thread{}; the whole run took {} of wall clock", time.threads,
                   time.threads == 1 ? "" : "s", duration(time.wall_seconds)) +
       (time.peak_resident_bytes > 0 ? ", at most " + byte_size(time.peak_resident_bytes) + " resident" : "") +

@@ -1,8 +1,8 @@
-// Figures as inline SVG. Colours come from the classes and variables of style.hpp, so that they follow the
-// theme.
+// Figures as inline SVG. Colours come from the classes of assets/report.css, so that they follow the theme.
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/measure/record.hpp"
@@ -18,9 +18,28 @@ int density_level(double density);
 /// A coordinate, "12.5". It must be finite.
 std::string px(double value);
 
-/// Mask of one head: cells of one level as one path, so that a 96 x 96 picture takes tens of KiB. Cells
-/// without visible keys stay undrawn: the style hatches the ground. "" for a picture without cells.
-std::string mask_picture(const measure::Picture& picture, const std::string& label);
+/// A mask drawn small: [rows * columns] active / visible entries of blocks, -1 where none is visible.
+struct MaskGrid {
+  int64_t rows = 0, columns = 0;
+  std::vector<double> density;
+};
+
+/// At most `side` blocks each way, each the exact sum of whole blocks of the plane. Empty where `active` does
+/// not fit the plane. O(blocks of the plane).
+MaskGrid coarsen(const measure::Plane& plane, const std::vector<uint32_t>& active, int64_t side);
+
+/// Mask of one head: cells of one level as one path, so that a 96 x 96 grid takes tens of KiB. Cells without
+/// visible keys stay undrawn: the style hatches the ground. "" for a grid without cells.
+std::string mask_picture(const MaskGrid& grid, const std::string& label);
+
+/// What a plot shows against density: 0 is best, and a whisker reaches to the bad rows.
+struct PlotMetric {
+  std::string key, title;  ///< "output_error"; "output error"
+  double (*mean)(const measure::Quality& quality);
+  double (*whisker)(const measure::Quality& quality);
+};
+/// Output error first.
+const std::vector<PlotMetric>& plot_metrics();
 
 struct Scatter {
   std::string svg;
@@ -28,9 +47,15 @@ struct Scatter {
   bool numbered = false;  ///< labels are 1-based places in the table, for there are many pipelines
 };
 
-/// Mean output error (log y) against mean density (log x), a whisker to the error's p95. Figures of 0 lie on
-/// an edge of their own, labelled 0; infinite errors on the upper edge. Labels keep clear of points and of
-/// one another; one that finds no room is left to the point's tooltip. O(pipelines^2).
-Scatter error_over_density(const measure::RunRecord& run, double width, double height);
+/// A metric (log y) against mean density (log x). Figures of 0 lie on an edge of their own, labelled 0;
+/// infinite ones on the upper edge. A stepped line joins the Pareto front: the points than which no other is
+/// better in one figure and as good in the other. Labels keep clear of points and of one another; one that
+/// finds no room is left to the point's tooltip. Points carry their pipeline's index as data-pipeline.
+/// O(pipelines^2).
+Scatter metric_over_density(const measure::RunRecord& run, const PlotMetric& metric, double width,
+                            double height);
+
+/// The figures of a pipeline that a point stands for, (label, text).
+std::vector<std::pair<std::string, std::string>> point_facts(const measure::PipelineRecord& pipeline);
 
 }  // namespace attnlab::report

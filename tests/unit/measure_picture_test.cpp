@@ -42,9 +42,10 @@ struct Scene {
     for (int64_t i = 0; i < tile.rows() * width; ++i) out.push_back(static_cast<float>(i) / 7);
     for (int64_t row = 0; row < tile.rows(); ++row) lse.push_back(0.5f + static_cast<float>(row) / 16);
   }
-  attention::TileOutcome outcome(bool dense) {
+  attention::TileOutcome outcome(bool dense, size_t pipeline = 0) const {
     attention::TileOutcome o;
     o.tile = &tile;
+    o.pipeline = pipeline;
     o.selection = dense ? nullptr : &selection;
     o.out = out.data();
     o.lse = lse.data();
@@ -65,52 +66,67 @@ struct Scene {
   }
 
   attention::SmallProblem problem;
-  attention::Tile tile;
+  mutable attention::Tile tile;  // computes its logits when asked
   attention::Selection selection;
   std::vector<float> out, lse;
 };
 
 TEST(MeasurePicture, CountsWhatTheBlocksHold) {
   for (unsigned seed = 0; seed < 12; ++seed) {
-    Scene scene(seed, seed % 2 == 1);
-    const bool dense = seed % 3 == 2;
-    for (int64_t size : {1, 5, 13, 20, 29, 100}) {
-      PictureCounter counter(3, 1, query_count, key_count, size);
-      // In any order: from the last row to the first.
+    const Scene scene(seed, seed % 2 == 1);
+    for (int64_t side : {1, 5, 13, 20, 29, 100}) {
+      PictureCounter counter(3, 1, 7, query_count, key_count, 2, side);
+      // Pipeline 0 is dense, 1 is not. In any order: from the last row to the first.
       for (int64_t row = scene.tile.rows() - 1; row >= 0; --row) {
-        if (row % group == 1) counter.add(scene.outcome(dense), row, row / group);
+        if (row % group != 1) continue;
+        for (size_t pipeline : {1, 0}) counter.add(scene.outcome(pipeline == 0, pipeline), row, row / group);
       }
-      const Picture picture = counter.picture();
-      EXPECT_EQ(picture.layer, 3);
-      EXPECT_EQ(picture.head, 1);
-      EXPECT_EQ(picture.queries, query_count);
-      EXPECT_EQ(picture.keys, key_count);
-      ASSERT_EQ(picture.rows, std::min(size, query_count));
-      ASSERT_EQ(picture.columns, std::min(size, key_count));
-      const auto cells = static_cast<size_t>(picture.rows * picture.columns);
-      ASSERT_EQ(picture.density.size(), cells);
-      std::vector<int> active(cells), visible(cells);
+      const std::vector<uint32_t> active[] = {counter.take_active(0), counter.take_active(1)};
+      const Plane plane = counter.take_plane();
+      EXPECT_EQ(plane.layer, 3);
+      EXPECT_EQ(plane.head, 1);
+      EXPECT_EQ(plane.first_query, 7);
+      EXPECT_EQ(plane.queries, query_count);
+      EXPECT_EQ(plane.keys, key_count);
+      const auto cells = static_cast<size_t>(plane.rows * plane.columns);
+      std::vector<uint32_t> visible(cells), expected[] = {visible, visible};
       for (int64_t q = 0; q < query_count; ++q) {
         for (int32_t key = 0; key < key_count; ++key) {
-          const auto cell = static_cast<size_t>(q * picture.rows / query_count * picture.columns +
-                                                key * picture.columns / key_count);
+          const auto cell = static_cast<size_t>(q * plane.rows / query_count * plane.columns +
+                                                key * plane.columns / key_count);
           const int64_t row = q * group + 1;
-          active[cell] += scene.probability(row, key, dense) > 0 ? 1 : 0;
           visible[cell] += attention::visible(scene.tile, row, key) ? 1 : 0;
+          for (size_t pipeline : {0, 1})
+            expected[pipeline][cell] += scene.probability(row, key, pipeline == 0) > 0 ? 1 : 0;
         }
       }
-      for (size_t cell = 0; cell < cells; ++cell) {
-        const float expected =
-            visible[cell] == 0 ? -1.0f : static_cast<float>(double(active[cell]) / visible[cell]);
-        ASSERT_EQ(picture.density[cell], expected) << seed << " size " << size << " cell " << cell;
-      }
+      EXPECT_EQ(plane.visible, visible) << seed << " side " << side;
+      for (size_t pipeline : {0, 1})
+        EXPECT_EQ(active[pipeline], expected[pipeline]) << seed << " side " << side;
     }
   }
 }
 
-TEST(MeasurePicture, NothingAddedMeansNothingVisible) {
-  const Picture picture = PictureCounter(0, 0, 4, 6, 2).picture();
-  EXPECT_EQ(picture.density, std::vector<float>(4, -1.0f));
+TEST(MeasurePicture, BlocksAreSingleEntriesWhileTheyFit) {
+  struct Case {
+    int64_t queries, keys, rows, columns;
+  };
+  for (const Case& c : std::vector<Case>{{1, 1, 1, 1},
+                                         {512, 512, 512, 512},
+                                         {513, 513, 512, 512},
+                                         {1769, 1769, 512, 512},
+                                         {256, 4096, 256, 1024},
+                                         {1, 200000, 1, 200000},
+                                         {1, 1 << 20, 1, 1 << 18},
+                                         {1 << 20, 1, 1 << 18, 1},
+                                         {100000, 64, 4096, 64},
+                                         {1 << 20, 1 << 20, 512, 512}}) {
+    PictureCounter counter(0, 0, 0, c.queries, c.keys, 1);
+    const Plane plane = counter.take_plane();
+    EXPECT_EQ(plane.rows, c.rows) << c.queries << " x " << c.keys;
+    EXPECT_EQ(plane.columns, c.columns) << c.queries << " x " << c.keys;
+    EXPECT_EQ(counter.take_active(0).size(), static_cast<size_t>(c.rows * c.columns));
+  }
 }
 
 class MeasureDumpTest : public ::testing::Test {

@@ -1,4 +1,5 @@
 // result.json, time.json and lines of rows.jsonl.
+#include "core/io/compact.hpp"
 #include "tests/unit/report_test_support.hpp"
 
 namespace attnlab::measure {
@@ -15,6 +16,8 @@ TEST(MeasureRecordJsonTest, ResultHoldsNothingOfTheClock) {
   const std::string before = result_json(run).dump();
   run.time = {};
   run.command = "another";
+  run.provenance = {{"started", "today"}};
+  run.plane = {};
   run.heads.clear();
   EXPECT_EQ(result_json(run).dump(), before);
   EXPECT_EQ(keys_of(result_json(run)),
@@ -29,18 +32,22 @@ TEST(MeasureRecordJsonTest, KeysComeInOneOrderAndDigitsAreShort) {
             R"([{"name":"heavy","masker":"oracle_top_k","parameters":{"heavy_size":0.05}}])");
   EXPECT_EQ(pipeline["quality"]["density"].dump(),
             R"({"rows":10,"mean":0.101,"p05":0.0505,"p95":0.202,"min":0.0,"max":1.0})");
-  EXPECT_EQ(
-      pictures_json(report::small_run())[pipeline["name"].get<std::string>()].dump(),
-      R"({"layer":3,"head":1,"queries":20,"keys":30,"rows":2,"columns":3,"density":[1.0,-1.0,-1.0,0.1,0.1,1.0]})");
 }
 
-TEST(MeasureRecordJsonTest, PictureDigitsReadBackAsTheSameFloat) {
+TEST(MeasureRecordJsonTest, PicturesHoldCountsOfOneWidth) {
   RunRecord run = report::small_run();
-  for (const float value : {1.0f / 3, 0.1f, 1e-30f, 0.99999994f}) {
-    run.pipelines[0].picture.density = {value};
-    const io::Json json = io::Json::parse(pictures_json(run).dump());
-    EXPECT_EQ(static_cast<float>(json[run.pipelines[0].name]["density"][0].get<double>()), value);
-  }
+  io::Json json = pictures_json(run);
+  EXPECT_EQ(keys_of(json), (std::vector<std::string>{"layer", "head", "first_query", "queries", "keys",
+                                                     "rows", "columns", "type", "visible", "active"}));
+  EXPECT_EQ(json["first_query"], 44);
+  EXPECT_EQ(json["type"], "uint8");
+  EXPECT_EQ(keys_of(json["active"]), (std::vector<std::string>{"dense", "top_k"}));
+  EXPECT_EQ(json["visible"], io::compact({100, 0, 0, 100, 100, 50}, 1));
+  EXPECT_EQ(json["active"]["top_k"], io::compact({100, 0, 0, 10, 10, 50}, 1));
+  run.plane.visible[0] = 256;
+  json = pictures_json(run);
+  EXPECT_EQ(json["type"], "uint16");
+  EXPECT_EQ(json["active"]["top_k"], io::compact({100, 0, 0, 10, 10, 50}, 2));
 }
 
 TEST(MeasureRecordJsonTest, AbsentAndNonFiniteFiguresAreNull) {

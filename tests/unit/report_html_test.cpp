@@ -37,16 +37,77 @@ TEST(ReportHtmlTest, WellFormedWhateverTheRecord) {
 TEST(ReportHtmlTest, NeedsNothingFromOutside) {
   for (const measure::RunRecord& run : {small_run(), awkward_run(), crowded_run()}) {
     const std::string page = html(run);
-    for (const char* outside : {"http", "<script", "<link", "<img", "url(", "@import", "href="}) {
+    for (const char* outside : {"http:", "https:", "<link", "<img", "url(", "@import", "href="}) {
       EXPECT_FALSE(contains(page, outside)) << outside;
     }
     EXPECT_FALSE(contains(page, "\x1b"));
+    EXPECT_EQ(count(page, "<script"), 2) << "its data and its own script";
+    EXPECT_EQ(count(page, "</script"), 2);
+    EXPECT_TRUE(contains(page, "content=\"default-src 'none';"));
+  }
+}
+
+/// The JSON that the page's script reads.
+io::Json data_of(const std::string& page) {
+  const std::string open = "<script type=\"application/json\" id=\"run-data\">";
+  const size_t begin = page.find(open) + open.size();
+  const std::string text = page.substr(begin, page.find("</script>", begin) - begin);
+  EXPECT_FALSE(contains(text, "<"));
+  return io::Json::parse(text);
+}
+
+TEST(ReportHtmlTest, DataKeepsHostileNamesAsText) {
+  const measure::RunRecord run = awkward_run();
+  const io::Json data = data_of(html(run));
+  ASSERT_EQ(data["pipelines"].size(), run.pipelines.size());
+  for (size_t i = 0; i < run.pipelines.size(); ++i) {
+    EXPECT_EQ(data["pipelines"][i]["name"], clean(run.pipelines[i].name));
+    EXPECT_EQ(data["heads"][i].size(), 4u);
+  }
+  EXPECT_EQ(data["pipelines"][2]["name"], "<script>alert('x')</script>");
+  EXPECT_EQ(data["pipelines"][0]["dense"], true);
+  EXPECT_EQ(data["heads"][3][0], io::Json::parse(R"([0, 0, "Infinity", "-Infinity", 0.2])"));
+  EXPECT_TRUE(data["pictures"]["active"][4].is_null()) << "its counts do not fit the plane";
+  EXPECT_EQ(data["pictures"]["type"], "uint32");
+}
+
+TEST(ReportHtmlTest, CellsCarryExactFigures) {
+  measure::RunRecord run = small_run();
+  run.pipelines[1].quality.output_error.mean = 0.1 + 0.2;
+  run.pipelines[1].quality.output_error.max = infinity;
+  run.pipelines[1].quality.density.mean = nan;
+  const std::string page = html(run);
+  EXPECT_TRUE(contains(page, "<td data-value=\"0.30000000000000004\">0.300</td>"));
+  EXPECT_TRUE(contains(page, "<td data-value=\"Infinity\">inf</td>"));
+  EXPECT_TRUE(contains(page, "<td data-value=\"\">-</td>"));
+}
+
+TEST(ReportHtmlTest, SaysWhereTheRunCameFrom) {
+  measure::RunRecord run = small_run();
+  EXPECT_FALSE(contains(html(run), "<dt>started</dt>"));
+  run.provenance = {{"started", "2026-01-02T03:04:05Z"},
+                    {"seed", 17},
+                    {"inputs", {{{"path", "a & b.npz"}, {"hash", "00ff"}, {"bytes", 1536u}}}},
+                    {"plugins", {{{"path", "sink.so"}, {"hash", "aa11"}, {"bytes", 12u}}}},
+                    {"build", {{"attnlab", "0.1.0"}, {"plugin_abi", "1.0"}, {"compiler", "gcc 12"}}},
+                    {"machine", {{"cpu", "Some CPU"}, {"cores", 2}, {"memory_bytes", 1u << 30}}},
+                    {"simd_target", "AVX3"},
+                    {"threads", 2},
+                    {"warnings", {"mind this"}}};
+  const std::string page = html(run);
+  for (const char* part :
+       {"<dt>started</dt><dd>2026-01-02T03:04:05Z</dd>", "<dt>seed</dt><dd>17</dd>",
+        "attnlab 0.1.0, plugin ABI 1.0, gcc 12", "Some CPU, cores 2, 1.00 GiB",
+        "<dt>SIMD target</dt><dd>AVX3</dd>", "<dt>warning</dt><dd>mind this</dd>",
+        R"(<td>input</td><td class="who">a &amp; b.npz</td><td>1.50 KiB</td><td><code>00ff</code></td>)",
+        R"(<td>plugin</td><td class="who">sink.so</td><td>12 B</td><td><code>aa11</code></td>)"}) {
+    EXPECT_TRUE(contains(page, part)) << part;
   }
 }
 
 TEST(ReportHtmlTest, SvgAttributesAreNumbers) {
   for (const measure::RunRecord& run : {awkward_run(), bare_run(), measure::RunRecord{}}) {
-    const std::string page = html(run);
+    const std::string page = markup_of(html(run));
     const std::regex geometry(R"re( (x|y|x1|y1|x2|y2|cx|cy|r|width|height)="([^"]*)")re");
     for (std::sregex_iterator at(page.begin(), page.end(), geometry), end; at != end; ++at) {
       EXPECT_TRUE(std::regex_match((*at)[2].str(), std::regex("-?[0-9]+(\\.[0-9])?"))) << at->str();
@@ -63,17 +124,17 @@ TEST(ReportHtmlTest, ShowsTheFigures) {
   run.notes = {"mind the gap"};
   const std::string page = html(run);
   for (const char* part :
-       {"<h1>A small run</h1>", "<td>10.1 %</td>", "<td>3.20e-3</td>", "mind the gap", "20 queries × 30 keys",
-        "heavy (oracle_top_k): heavy_size=0.05", "title=\"layer 3, head 1: 6.40e-3\">6.4e-3</td>",
-        "Run 0123abcd, attnlab 0.1.0", "--set /a=&quot;b&quot;", "prefers-color-scheme:dark"}) {
+       {"<h1>A small run</h1>", "\">10.1 %</td>", "\">3.20e-3</td>", "mind the gap",
+        "Layer 3, head 1: 20 queries down, 30 keys across.", "heavy (oracle_top_k): heavy_size=0.05",
+        "title=\"layer 3, head 1: 6.40e-3\">6.4e-3</td>", "Run 0123abcd, attnlab 0.1.0",
+        "--set /a=&quot;b&quot;", "light-dark("}) {
     EXPECT_TRUE(contains(page, part)) << part;
   }
   EXPECT_FALSE(contains(page, "deviation from double precision"));
 }
 
 TEST(ReportPictureTest, RunsOfEqualCellsAndNothingWhereNothingIsVisible) {
-  measure::Picture picture{0, 0, 20, 30, 2, 3, {1, -1, -1, 0.1f, 0.1f, 1}};
-  const std::string svg = mask_picture(picture, "a \"mask\"");
+  const std::string svg = mask_picture({2, 3, {1, -1, -1, 0.1, 0.1, 1}}, "a \"mask\"");
   EXPECT_TRUE(contains(svg, "aria-label=\"a &quot;mask&quot;\""));
   EXPECT_TRUE(contains(svg, "viewBox=\"0 0 3 2\""));
   EXPECT_TRUE(contains(svg, "<path class=\"d15\" d=\"M0 0.5h1M2 1.5h1\"/>")) << svg;
@@ -82,10 +143,21 @@ TEST(ReportPictureTest, RunsOfEqualCellsAndNothingWhereNothingIsVisible) {
   EXPECT_EQ(mask_picture({}, ""), "");
 }
 
+TEST(ReportPictureTest, CoarseCellsAreSumsOfWholeBlocks) {
+  // 3 x 5 blocks to 2 x 2: rows {0, 1} and {2}, columns {0, 1, 2} and {3, 4}.
+  const measure::Plane plane{0, 0, 0, 6, 50, 3, 5, {9, 9, 9, 0, 0, 9, 9, 9, 0, 0, 7, 8, 9, 2, 1}};
+  const MaskGrid grid = coarsen(plane, {9, 0, 0, 0, 0, 0, 1, 2, 0, 0, 1, 1, 1, 0, 1}, 2);
+  EXPECT_EQ(grid.rows, 2);
+  EXPECT_EQ(grid.columns, 2);
+  EXPECT_EQ(grid.density, (std::vector<double>{12.0 / 54, -1, 3.0 / 24, 1.0 / 3}));
+  EXPECT_EQ(coarsen(plane, std::vector<uint32_t>(15, 1), 96).density.size(), 15u);
+  EXPECT_TRUE(coarsen(plane, {1, 2}, 96).density.empty());
+}
+
 TEST(ReportPictureTest, NoiseStaysSmall) {
-  measure::Picture picture{0, 0, 960, 960, 96, 96, {}};
-  for (int i = 0; i < 96 * 96; ++i) picture.density.push_back(static_cast<float>(i * 7919 % 1000) / 1000);
-  EXPECT_LT(mask_picture(picture, "noise").size(), 128u << 10);
+  MaskGrid grid{96, 96, {}};
+  for (int i = 0; i < 96 * 96; ++i) grid.density.push_back(static_cast<double>(i * 7919 % 1000) / 1000);
+  EXPECT_LT(mask_picture(grid, "noise").size(), 128u << 10);
 }
 
 TEST(ReportPictureTest, LevelsSeparateNothingFromLittle) {
@@ -120,7 +192,7 @@ TEST(ReportScatterTest, LabelsDoNotOverlap) {
   };
   for (const measure::RunRecord& run : {small_run(), crowded_run(), awkward_run()}) {
     for (const double width : {358.0, 1032.0}) {
-      const std::string svg = error_over_density(run, width, 400).svg;
+      const std::string svg = metric_over_density(run, plot_metrics()[0], width, 400).svg;
       const std::regex label(R"re(class="label" text-anchor="(\w+)" x="([^"]*)" y="([^"]*)">([^<]*)<)re");
       std::vector<Box> boxes;
       for (std::sregex_iterator at(svg.begin(), svg.end(), label), end; at != end; ++at) {
@@ -141,14 +213,48 @@ TEST(ReportScatterTest, LabelsDoNotOverlap) {
 }
 
 TEST(ReportScatterTest, DenseLiesOnTheZeroEdgeAndWhatHasNoFiguresIsNamed) {
-  const Scatter plot = error_over_density(small_run(), 1032, 440);
-  EXPECT_TRUE(contains(plot.svg, "<circle class=\"point exact\" cx=\"975.6\" cy=\"392\"")) << plot.svg;
+  const Scatter plot = metric_over_density(small_run(), plot_metrics()[0], 1032, 440);
+  EXPECT_TRUE(
+      contains(plot.svg, "<circle class=\"point exact front\" data-pipeline=\"0\" cx=\"975.6\" cy=\"392\""))
+      << plot.svg;
   EXPECT_FALSE(plot.numbered);
   EXPECT_TRUE(plot.left_out.empty());
-  EXPECT_TRUE(error_over_density(crowded_run(), 1032, 440).numbered);
-  const Scatter awkward = error_over_density(awkward_run(), 1032, 440);
+  EXPECT_TRUE(metric_over_density(crowded_run(), plot_metrics()[0], 1032, 440).numbered);
+  const Scatter awkward = metric_over_density(awkward_run(), plot_metrics()[0], 1032, 440);
   EXPECT_EQ(awkward.left_out.size(), 4u);
   EXPECT_TRUE(contains(html(awkward_run()), "Not drawn, for want of figures: &lt;script&gt;"));
+}
+
+TEST(ReportScatterTest, TheFrontIsWhatNoOtherBetters) {
+  measure::RunRecord run = small_run();  // dense: 1, 0. top_k: 0.101, 0.0032.
+  add_pipeline(run, "worse", 0.2, 0.0032);
+  add_pipeline(run, "sparser", 0.05, 0.4);
+  add_pipeline(run, "its twin", 0.05, 0.4);
+  add_pipeline(run, "lost", 0.06, 0.5);
+  const std::string svg = metric_over_density(run, plot_metrics()[0], 1032, 440).svg;
+  const std::regex front(R"re(class="point[^"]*front" data-pipeline="(\d)")re");
+  std::string found;
+  for (std::sregex_iterator at(svg.begin(), svg.end(), front), end; at != end; ++at) found += (*at)[1].str();
+  EXPECT_EQ(found, "0134");
+  EXPECT_EQ(count(svg, "class=\"front-line\""), 1);
+  EXPECT_TRUE(contains(svg, "top_k: density 10.1 %, output error mean 3.20e-3, output error p05 0,"));
+}
+
+TEST(ReportScatterTest, EveryMetricIsBestAtZeroAndKeepsNaN) {
+  measure::Quality quality;
+  quality.output_error = {1, 1, 1, 2, 1, 2};
+  quality.mass_recall = {1, 0.75, 0.5, 1, 0, 1};
+  quality.denominator_error = {1, 0.125, 0, 0.25, 0, 1};
+  std::vector<double> figures;
+  for (const PlotMetric& metric : plot_metrics()) {
+    figures.push_back(metric.mean(quality));
+    figures.push_back(metric.whisker(quality));
+  }
+  EXPECT_EQ(figures, (std::vector<double>{1, 2, 0.25, 0.5, 0.125, 0.25}));
+  quality.mass_recall.mean = nan;
+  EXPECT_TRUE(std::isnan(plot_metrics()[1].mean(quality)));
+  quality.mass_recall.mean = 1 + 1e-15;
+  EXPECT_EQ(plot_metrics()[1].mean(quality), 0);
 }
 
 }  // namespace

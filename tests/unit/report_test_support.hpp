@@ -25,15 +25,16 @@ inline measure::Quality quality(double density, double error) {
   return quality;
 }
 
-/// Adds a pipeline with a 2 x 3 picture, heads 0 and 1 of layers 0 and 3, and 0.25 s for its stage, 0.5 s for
-/// attend.
+/// Adds a pipeline with 2 x 3 blocks of counts, heads 0 and 1 of layers 0 and 3, and 0.25 s for its stage,
+/// 0.5 s for attend.
 inline void add_pipeline(measure::RunRecord& run, const std::string& name, double density, double error,
                          bool dense = false) {
   measure::PipelineRecord pipeline;
   pipeline.name = name;
   if (!dense) pipeline.stages = {{"heavy", "oracle_top_k", {{"heavy_size", 0.05}}}};
   pipeline.quality = quality(density, error);
-  pipeline.picture = {3, 1, 20, 30, 2, 3, {1, -1, -1, 0.1f, 0.1f, 1}};
+  pipeline.active = {100, 0, 0, 10, 10, 50};
+  run.plane = {3, 1, 44, 20, 30, 2, 3, {100, 0, 0, 100, 100, 50}};
   run.pipelines.push_back(pipeline);
   for (const int64_t layer : {0, 3}) {
     for (const int64_t head : {0, 1}) {
@@ -77,9 +78,13 @@ inline measure::RunRecord awkward_run() {
   run.pipelines[2].quality.density.p95 = infinity;
   run.pipelines[3].stages[0].name = "<i>";
   run.pipelines[3].stages[0].parameters = {{"</figcaption>", "\"<&"}};
-  run.pipelines[4].picture = {};
-  run.pipelines[5].picture.density = {static_cast<float>(nan),      7, -3,
-                                      static_cast<float>(infinity), 0, 1e-30f};
+  run.pipelines[4].active = {};
+  run.pipelines[5].active = {4000000000, 1, 2, 3, 4, 5};  // more than is visible
+  run.provenance = {{"started", 7},
+                    {"machine", "</dd>"},
+                    {"build", {{"compiler", "<gcc>\xff"}, {"flags", io::Json::array()}}},
+                    {"inputs", {{{"path", "<b>/a.npz"}, {"hash", nullptr}, {"bytes", -3}}, 4}},
+                    {"warnings", {"</script><img src=x>", 5}}};
   run.pipelines[7].quality = {};
   run.time.pipelines[2].attend = nan;
   run.time.pipelines[3].attend = infinity;
@@ -87,9 +92,23 @@ inline measure::RunRecord awkward_run() {
   return run;
 }
 
+/// The page without the content of its style and script elements, which are no markup.
+inline std::string markup_of(std::string html) {
+  for (const std::string tag : {"style", "script"}) {
+    for (size_t at = 0; (at = html.find("<" + tag, at)) != std::string::npos;) {
+      const size_t begin = html.find('>', at) + 1, end = html.find("</" + tag + ">", begin);
+      if (end == std::string::npos) break;
+      html.erase(begin, end - begin);
+      at = begin;
+    }
+  }
+  return html;
+}
+
 /// Fails unless every tag of the page is closed in order.
-inline void expect_balanced(const std::string& html) {
-  static const std::set<std::string> empty{"meta", "br", "!doctype"};
+inline void expect_balanced(const std::string& page) {
+  const std::string html = markup_of(page);
+  static const std::set<std::string> empty{"meta", "br", "wbr", "!doctype"};
   std::vector<std::string> open;
   for (size_t at = html.find('<'); at != std::string::npos; at = html.find('<', at + 1)) {
     const bool closing = html[at + 1] == '/';
