@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <regex>
 #include <set>
 
 #include "core/config/run_plan.hpp"
@@ -21,10 +22,9 @@ const Json& member(const Json& object, const char* key, const Json& fallback) {
 }
 
 void check_name(const std::string& name, const char* what, const Mistake& where) {
-  const bool legal = !name.empty() && name.size() <= 64 && name[0] != '.' &&
-                     std::all_of(name.begin(), name.end(), [](unsigned char c) {
-                       return std::isalnum(c) != 0 || c == '_' || c == '-' || c == '.' || c == '+';
-                     });
+  // Of bounded length first: std::regex recurses.
+  static const std::regex pattern(name_pattern);
+  const bool legal = name.size() <= 64 && std::regex_match(name, pattern);
   if (legal) return;
   Mistake mistake = where;
   mistake.found = name;
@@ -55,6 +55,9 @@ std::string wanted_method(const Document& document, const std::string& pointer, 
   mistake.allowed = base::join(catalog.ids());
   mistake.suggestion = base::did_you_mean(id, catalog.ids());
   if (const std::string refusal = catalog.refusal_of(id); !refusal.empty()) mistake.suggestion = refusal;
+  if (catalog.ids().empty()) {
+    mistake.suggestion = "no plugin was found in " + base::join(catalog.search().folders);
+  }
   throw UserError("no plugin provides this masker", mistake, base::Exit::plugin_missing);
 }
 
@@ -109,18 +112,9 @@ StagePlan resolve_stage(const Document& document, const std::string& pointer, co
   }
   const plugin::Descriptor& method = entry->descriptor;
 
-  std::vector<plugin::Parameter> table = method.parameters;
-  auto add = [&](const std::vector<plugin::Parameter>& parameters) {
-    for (const auto& parameter : parameters) {
-      // A method's own parameter of the same name wins, such as its own "seed".
-      auto same = [&](const auto& own) { return own.key == parameter.key; };
-      if (std::none_of(table.begin(), table.end(), same)) table.push_back(parameter);
-    }
-  };
-  add(stage_parameters());
   const bool scorer = method.facet == plugin::Facet::scorer;
-  if (scorer) add(selector_parameters(wanted_selector(document, pointer, stage, method), method.selector));
-
+  const std::string selector = scorer ? wanted_selector(document, pointer, stage, method) : "";
+  const std::vector<plugin::Parameter> table = stage_table(method, selector);
   Values values = read_object(document, pointer, stage, table, {"masker"});
   for (const auto& parameter : method.parameters) plan.values.push_back(values.at(parameter.key));
   plan.name = values.at("name").is_set() ? values.at("name").as<std::string>() : plan.masker;
@@ -169,7 +163,8 @@ PipelinePlan resolve_pipeline(const Document& document, const std::string& name,
 }
 
 InputSpec resolve_input(const Document& document, const Json& input) {
-  const std::vector<std::string> kinds = {"trace", "npz", "safetensors", "workload"};
+  std::vector<std::string> kinds = {"workload"};
+  for (const auto& kind : file_input_parameters()) kinds.push_back(kind.key);
   std::vector<std::string> present;
   if (input.is_object()) {
     for (const auto& kind : kinds) {
@@ -234,6 +229,10 @@ std::vector<int64_t> to_integers(const Value& value) {
 
 std::string name_of(Mode mode) {
   return mode == Mode::prefill ? "prefill" : mode == Mode::decode ? "decode" : "question";
+}
+
+std::string name_of(SelectorPlan::Kind kind) {
+  return selector_names().at(static_cast<size_t>(kind));
 }
 
 std::string name_of(EmptyRow policy) {

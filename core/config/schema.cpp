@@ -147,6 +147,33 @@ const std::vector<std::string>& workload_kinds() {
   return kinds;
 }
 
+const std::vector<Parameter>& file_input_parameters() {
+  static const std::vector<Parameter> table = [] {
+    std::vector<Parameter> kinds = {
+        of_type(ParameterType::path, "trace", "Folder with manifest.json and layerNN_{q,k,v}.npy."),
+        of_type(ParameterType::path, "npz", "File with the arrays q, k, v."),
+        of_type(ParameterType::path, "safetensors", "File with the tensors q, k, v.")};
+    for (auto& kind : kinds) kind.required = true;
+    return kinds;
+  }();
+  return table;
+}
+
+std::string input_key(const InputSpec& input) {
+  if (input.kind == InputSpec::Kind::workload) return "workload";
+  if (input.kind == InputSpec::Kind::trace) return "trace";
+  return input.path.ends_with(".safetensors") ? "safetensors" : "npz";
+}
+
+const Parameter& plugin_path_parameter() {
+  static const Parameter parameter = [] {
+    Parameter p = of_type(ParameterType::list, "plugin_path", "Folders that are searched for plugins.");
+    p.item_type = ParameterType::path;
+    return p;
+  }();
+  return parameter;
+}
+
 std::vector<Parameter> workload_parameters(const std::string& kind) {
   const WorkloadSpec d;
   std::vector<Parameter> table = {
@@ -228,6 +255,19 @@ std::vector<Parameter> selector_parameters(const std::string& selector, const st
     p.required = true;
     table.push_back(p);
   }
+  return table;
+}
+
+std::vector<Parameter> stage_table(const plugin::Descriptor& method, const std::string& selector) {
+  std::vector<Parameter> table = method.parameters;
+  auto add = [&](const std::vector<Parameter>& parameters) {
+    for (const auto& parameter : parameters) {
+      auto same = [&](const auto& own) { return own.key == parameter.key; };
+      if (std::none_of(table.begin(), table.end(), same)) table.push_back(parameter);
+    }
+  };
+  if (method.facet == plugin::Facet::scorer) add(selector_parameters(selector, method.selector));
+  if (method.facet != plugin::Facet::scheme) add(stage_parameters());
   return table;
 }
 
