@@ -92,7 +92,7 @@ Json object_schema(const std::vector<Parameter>& parameters) {
 /// Holds for objects whose `key` is `value`, or may hold for those without the key.
 Json key_is(const std::string& key, const Json& value, bool required) {
   Json schema = {{"properties", {{key, {{"const", value}}}}}};
-  if (required) schema["required"] = {key};
+  if (required) schema["required"] = Json::array({key});
   return schema;
 }
 
@@ -137,7 +137,7 @@ Json stage_schema(const Descriptor& method) {
   for (const auto& item : schema["properties"].items()) properties[item.key()] = item.value();
   properties["name"]["pattern"] = name_pattern;
   schema["properties"] = properties;
-  Json required = {"masker"};
+  Json required = Json::array({"masker"});
   for (const auto& key : schema.value("required", Json::array())) required.push_back(key);
   schema["required"] = required;
   schema["description"] = method.summary;
@@ -186,7 +186,7 @@ Json input_schema(bool partial) {
   for (const auto& name : workload_kinds()) {
     Json kind = object_schema(workload_parameters(name));
     kind["properties"]["workload"] = {{"const", name}};
-    kind["required"] = {"workload"};
+    kind["required"] = Json::array({"workload"});
     add(std::move(kind));
   }
   const char* description = "What is attended to: a trace, npz or safetensors file, or a generated workload.";
