@@ -156,7 +156,7 @@ Document Document::load(const std::string& path) {
     }
     const std::string text = io::read_text(file, size_limit - bytes);
     bytes += text.size();
-    ParsedText parsed = parse_text(text, {.file = file}, true);
+    ParsedText parsed = parse_text(text, {.file = file}, TextKind::file);
     if (!parsed.json.is_object()) {
       throw UserError("a config is a JSON object",
                       {.file = file, .found = parsed.json.type_name(), .allowed = "{ ... }"});
@@ -190,7 +190,8 @@ void Document::set(const std::string& assignment) {
   std::string pointer = assignment.substr(0, equals);
   Json value = text;
   // Strict like a file: a text that is no JSON is a string, but JSON that is wrong is a mistake.
-  if (Json::accept(text)) value = parse_text(text, {.file = "--set", .pointer = pointer}, false).json;
+  if (Json::accept(text))
+    value = parse_text(text, {.file = "--set", .pointer = pointer}, TextKind::argument).json;
   set(pointer, std::move(value), {"--set", fs::current_path().string()});
 }
 

@@ -81,12 +81,12 @@ size_t string_start(const std::string& text, size_t end) {
 /// Watches a parse: where it is, keys that an object holds twice, and how deep it is.
 class ParseWatch {
  public:
-  ParseWatch(const std::string& text, Mistake where)
-      : text_(text), where_(std::move(where)), counter_(text) {}
+  ParseWatch(const std::string& text, Mistake where, TextKind kind)
+      : text_(text), where_(std::move(where)), kind_(kind), counter_(text) {}
 
-  Json parse(bool comments) {
+  Json parse() {
     const CountingIterator begin(text_.data(), &read_), end(text_.data() + text_.size(), &read_);
-    Json json = Json::parse(begin, end, std::ref(*this), true, comments);
+    Json json = Json::parse(begin, end, std::ref(*this), true, kind_ == TextKind::file);
     if (too_deep_) throw UserError(fmt::format("nested more than {} levels deep", depth_limit), where_);
     return json;
   }
@@ -147,8 +147,10 @@ class ParseWatch {
     if (open_.back().keys.insert(key).second) return;
     Mistake mistake = where_;
     mistake.pointer += pointer();
-    mistake.line = place.line;
-    mistake.column = place.column;
+    if (kind_ == TextKind::file) {
+      mistake.line = place.line;
+      mistake.column = place.column;
+    }
     throw UserError("the key \"" + key + "\" appears twice in one object", mistake);
   }
   /// An element of a list, or the outermost value; members are noted at their keys.
@@ -171,6 +173,7 @@ class ParseWatch {
 
   const std::string& text_;
   Mistake where_;
+  TextKind kind_;
   PlaceCounter counter_;
   size_t read_ = 0;
   Places places_;
@@ -193,6 +196,11 @@ std::string advice(const std::string& text, size_t offset, const std::string& re
                        PlaceCounter(text).at(unclosed).line);
   }
   const char found = text[offset];
+  if (unclosed != std::string::npos &&
+      ((text[unclosed] == '{' && found == ']') || (text[unclosed] == '[' && found == '}'))) {
+    return fmt::format("the {} of line {} is not closed", text[unclosed],
+                       PlaceCounter(text).at(unclosed).line);
+  }
   if ((found == '}' || found == ']') && before(text, offset) == ',') {
     return fmt::format("remove the comma before the {}", found);
   }
@@ -209,26 +217,42 @@ std::string advice(const std::string& text, size_t offset, const std::string& re
   return "";
 }
 
+/// The line that holds `offset`, without its indentation, shortened.
+std::string line_at(const std::string& text, size_t offset) {
+  const size_t newline =
+      offset == 0 ? std::string::npos : text.rfind('\n', std::min(offset, text.size()) - 1);
+  const size_t start = text.find_first_not_of(" \t", newline == std::string::npos ? 0 : newline + 1);
+  if (start == std::string::npos) return "";
+  std::string line = text.substr(start, std::min(text.find_first_of("\r\n", start), start + 80) - start);
+  for (char& c : line) c = static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
+  return line;
+}
+
 [[noreturn]] void refuse_syntax(const std::string& text, Mistake mistake, const Json::parse_error& error,
                                 size_t unclosed) {
   const size_t offset = error.byte == 0 ? 0 : error.byte - 1;
   const Place place = PlaceCounter(text).at(offset);
   mistake.line = place.line;
   mistake.column = place.column;
-  // "[json.exception.parse_error.101] parse error at line 3, column 5: ..." -> what follows.
+  // "[json.exception.parse_error.101] parse error at line 3, column 5: syntax error while parsing value -
+  // REASON; last read: ..." -> the reason.
   std::string reason = error.what();
-  const size_t column = reason.find("column ");
-  if (column != std::string::npos) reason = reason.substr(reason.find(": ", column) + 2);
+  for (const char* before_it : {"column ", ": ", " - "}) {
+    const size_t at = reason.find(before_it);
+    if (at != std::string::npos) reason = reason.substr(at + std::string(before_it).size());
+  }
+  if (reason.find("unexpected") == std::string::npos) reason = reason.substr(0, reason.find("; last read"));
+  mistake.found = line_at(text, offset);
   mistake.suggestion = advice(text, offset, reason, unclosed);
   throw UserError("not valid JSON: " + reason, mistake);
 }
 
 }  // namespace
 
-ParsedText parse_text(const std::string& text, const Mistake& where, bool comments) {
-  ParseWatch watch(text, where);
+ParsedText parse_text(const std::string& text, const Mistake& where, TextKind kind) {
+  ParseWatch watch(text, where, kind);
   try {
-    Json json = watch.parse(comments);
+    Json json = watch.parse();
     return {std::move(json), watch.take_places()};
   } catch (const Json::out_of_range&) {
     throw UserError("a number is too large for a double", where);

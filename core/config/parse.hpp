@@ -23,10 +23,15 @@ struct ParsedText {
   Places places;  ///< of the first 100 000 values
 };
 
+enum class TextKind {
+  file,      ///< may hold comments; errors have line and column
+  argument,  ///< of the command line
+};
+
 /// Throws UserError for syntax errors, for a key that an object holds twice (nlohmann would silently keep the
 /// last) and for nesting that would overflow the stack later. `where` is the start of these errors: its file,
 /// and the pointer that the text stands for. O(text).
-ParsedText parse_text(const std::string& text, const base::Mistake& where, bool comments);
+ParsedText parse_text(const std::string& text, const base::Mistake& where, TextKind kind);
 
 /// "a/b~c" -> "a~1b~0c", for building JSON pointers.
 std::string escape(const std::string& key);

@@ -69,7 +69,8 @@ constexpr double max_extent = 1 << 30;
 }  // namespace
 
 Values read_object(const Document& document, const std::string& pointer, const Json& object,
-                   const std::vector<Parameter>& parameters, const std::vector<std::string>& extra_keys) {
+                   const std::vector<Parameter>& parameters, const std::vector<std::string>& extra_keys,
+                   const KeyHint& hint) {
   if (!object.is_object()) {
     base::Mistake mistake = document.where(pointer);
     mistake.found = object.dump().substr(0, 80);
@@ -82,7 +83,8 @@ Values read_object(const Document& document, const std::string& pointer, const J
     if (std::find(allowed.begin(), allowed.end(), item.key()) != allowed.end()) continue;
     base::Mistake mistake = document.where(pointer + "/" + escape(item.key()));
     mistake.allowed = base::join(allowed);
-    mistake.suggestion = base::did_you_mean(item.key(), allowed);
+    if (hint) mistake.suggestion = hint(item.key());
+    if (mistake.suggestion.empty()) mistake.suggestion = base::did_you_mean(item.key(), allowed);
     throw UserError("unknown key \"" + item.key() + "\"", mistake);
   }
   Values values;
@@ -100,6 +102,10 @@ Values read_object(const Document& document, const std::string& pointer, const J
     if (parameter.required) {
       base::Mistake mistake = document.where(pointer);
       mistake.allowed = parameter.allowed();
+      if (!parameter.sweep.empty()) {
+        const Value& example = parameter.sweep[parameter.sweep.size() / 2];
+        mistake.suggestion = "for example \"" + parameter.key + "\": " + to_json(example).dump();
+      }
       throw UserError("the required key \"" + parameter.key + "\" is missing", mistake);
     }
     values[parameter.key] = parameter.default_value;

@@ -1,6 +1,7 @@
 // The config's own parameter tables, in the same form as those of plugins.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -13,11 +14,14 @@ namespace attnlab::config {
 
 using Values = std::map<std::string, plugin::Value>;
 
+/// Says of an unknown key where it would be right, or "".
+using KeyHint = std::function<std::string(const std::string& key)>;
+
 /// Members of an object read by a parameter table, defaults filled in. `extra_keys` may be present and are
-/// left alone; any other key is an error with the nearest key.
+/// left alone; any other key is an error with what `hint` says of it, else with the nearest key.
 Values read_object(const Document& document, const std::string& pointer, const io::Json& object,
                    const std::vector<plugin::Parameter>& parameters,
-                   const std::vector<std::string>& extra_keys = {});
+                   const std::vector<std::string>& extra_keys = {}, const KeyHint& hint = {});
 
 /// Top-level scalars: title, mode, queries, layers, heads, seed.
 const std::vector<plugin::Parameter>& run_parameters();

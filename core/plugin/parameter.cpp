@@ -43,6 +43,13 @@ std::string shown(const Json& json) {
   if (p.type == ParameterType::enumeration && json.is_string()) {
     mistake.suggestion = base::did_you_mean(json.get<std::string>(), p.enum_names);
   }
+  const bool text = p.type == ParameterType::string || p.type == ParameterType::path;
+  if (json.is_string() && !text && p.type != ParameterType::enumeration) {
+    const Json unquoted = Json::parse(json.get<std::string>(), nullptr, false);
+    if (unquoted.is_number() || unquoted.is_boolean()) {
+      mistake.suggestion = "write it without quotes: " + unquoted.dump();
+    }
+  }
   throw UserError(why, mistake);
 }
 
