@@ -30,9 +30,8 @@ std::string allowed_cell(const Parameter& parameter) {
 /// `required`: what stands for the default of a required key.
 std::string row(const Parameter& parameter, const std::string& required = "required",
                 const std::string& condition = "") {
-  const std::string preset = parameter.required                 ? required
-                             : parameter.default_value.is_set() ? "`" + to_text(parameter.default_value) + "`"
-                                                                : "";
+  std::string preset = parameter.required ? required : "";
+  if (parameter.default_value.is_set()) preset = "`" + to_text(parameter.default_value) + "`";
   return fmt::format("| `{}` | {} | {} | {}{} |\n", parameter.key, allowed_cell(parameter), preset, condition,
                      cell(parameter.doc));
 }
@@ -57,7 +56,9 @@ std::string workload_table() {
 }
 
 std::string selector_table() {
-  auto common = config::selector_parameters("", "the method's");
+  auto common = config::selector_parameters("", "");
+  // "select": its default is the method's, as its description says.
+  common[0].default_value = {};
   std::string text = table(common);
   for (const auto& selector : config::selector_names()) {
     const auto parameters = config::selector_parameters(selector, "");

@@ -7,6 +7,7 @@ the parameter tables: for every parameter a list of values that are legal, at a 
 type. Both validators must accept the same documents. What JSON Schema cannot say is in EXCEPTIONS.
 """
 
+import functools
 import json
 import pathlib
 import re
@@ -149,6 +150,13 @@ def without_comments(text):
     return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("//"))
 
 
+@functools.cache
+def stage_validator(masker):
+    alone = json.loads(run([program, "plugin", "schema", masker]))
+    jsonschema.Draft202012Validator.check_schema(alone)
+    return jsonschema.Draft202012Validator(alone)
+
+
 files = sorted([*pathlib.Path(source, "configs").rglob("*.json"), *pathlib.Path(source, "plugins").rglob("demo.json")])
 check(len(files) >= 10, "committed configs are missing")
 for file in files:
@@ -161,9 +169,7 @@ for file in files:
         check(False, f"{file}, resolved: {error.message}")
     for stages in resolved["pipelines"].values():
         for stage in stages:
-            alone = json.loads(run([program, "plugin", "schema", stage["masker"]]))
-            jsonschema.Draft202012Validator.check_schema(alone)
-            for error in jsonschema.Draft202012Validator(alone).iter_errors(stage):
+            for error in stage_validator(stage["masker"]).iter_errors(stage):
                 check(False, f"{file}, stage {stage}: {error.message}")
 
 # A file that extends another says a part only.

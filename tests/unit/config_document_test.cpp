@@ -79,7 +79,7 @@ TEST_F(ConfigDocumentTest, ValuesHaveLinesAndColumns) {
   EXPECT_EQ(place("/o/y/6"), "base.json:4:23");
   EXPECT_EQ(place("/o"), "main.json:3:1");
   EXPECT_EQ(place("/ka"), "main.json:2:2");
-  EXPECT_EQ(place("/z"), "main.json:2:14") << "columns count characters";
+  EXPECT_EQ(place("/z"), "main.json:2:18") << "columns count characters";
   EXPECT_EQ(place("/not/here"), "main.json:1:9") << "the nearest value around it";
   document.set("/z=2");
   EXPECT_EQ(document.where("/z").line, 0);

@@ -37,7 +37,7 @@ TEST_F(ConfigExplainTest, NamesThePlaceAndWhatIsOverridden) {
   const ConfigValue keys = one("/input/keys");
   EXPECT_EQ(keys.value, 512);
   ASSERT_EQ(keys.statements.size(), 3u);
-  EXPECT_EQ(place_of(keys.statements[0]), folder_ / "base.json:3:37");
+  EXPECT_EQ(place_of(keys.statements[0]), folder_ / "base.json:3:36");
   EXPECT_EQ(place_of(keys.statements[1]), folder_ / "config.json:2:11");
   EXPECT_EQ(place_of(keys.statements[2]), "--set");
 }
