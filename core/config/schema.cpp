@@ -234,7 +234,8 @@ const std::vector<std::string>& selector_names() {
 
 std::vector<Parameter> selector_parameters(const std::string& selector, const std::string& default_selector) {
   std::vector<Parameter> table = {
-      choice("select", selector_names(), "How keys are selected from the scores; default: as the method says.", {default_selector}),
+      choice("select", selector_names(),
+             "How keys are selected from the scores; default: as the method says.", {default_selector}),
       choice("share", {"query_head", "kv_group"},
              "Who shares one list: nobody, or the query heads of a KV head.", {std::string("query_head")}),
       choice("reduce", {"max", "mean"}, "How scores of a group become one score (share = kv_group).",
