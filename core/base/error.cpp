@@ -11,7 +11,9 @@ namespace {
 
 std::string render(const std::string& summary, const Mistake& mistake) {
   std::string text;
-  if (!mistake.file.empty()) text += mistake.file + ": ";
+  if (!mistake.file.empty()) text += mistake.file;
+  if (mistake.line > 0) text += fmt::format(":{}:{}", mistake.line, mistake.column);
+  if (!text.empty()) text += ": ";
   if (!mistake.pointer.empty()) text += mistake.pointer + ": ";
   text += summary;
   if (!mistake.found.empty()) text += "\n  found: " + mistake.found;

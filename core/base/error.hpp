@@ -21,11 +21,12 @@ enum class Exit : int {
 
 /// Where a mistake is and what would be right. Empty fields are not printed.
 struct Mistake {
-  std::string file;        ///< config, tensor file or plugin that holds the mistake
-  std::string pointer;     ///< JSON pointer inside `file`, or an index such as "[0,2,17,3]"
-  std::string found;       ///< what was there
-  std::string allowed;     ///< what may be there
-  std::string suggestion;  ///< the nearest right thing, or the command that mends it
+  std::string file;          ///< config, tensor file or plugin that holds the mistake
+  int line = 0, column = 0;  ///< in `file`, from 1; 0: unknown
+  std::string pointer;       ///< JSON pointer inside `file`, or an index such as "[0,2,17,3]"
+  std::string found;         ///< what was there
+  std::string allowed;       ///< what may be there
+  std::string suggestion;    ///< the nearest right thing, or the command that mends it
 };
 
 /// A mistake of the user or of a file: shown as it is, never with a stack trace.

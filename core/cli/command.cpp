@@ -124,6 +124,15 @@ plugin::Catalog load_catalog(const po::variables_map& values,
   return catalog;
 }
 
+const plugin::CatalogEntry& find_method(const plugin::Catalog& catalog, const std::string& id) {
+  if (const plugin::CatalogEntry* entry = catalog.find(id); entry != nullptr) return *entry;
+  const std::string refusal = catalog.refusal_of(id);
+  throw UserError("no plugin provides \"" + id + "\"",
+                  {.allowed = base::join(catalog.ids()),
+                   .suggestion = refusal.empty() ? base::did_you_mean(id, catalog.ids()) : refusal},
+                  base::Exit::plugin_missing);
+}
+
 int thread_option(const po::variables_map& values) {
   const int threads = values["threads"].as<int>();
   if (threads < 0 || threads > 4096) {
@@ -138,19 +147,30 @@ std::unique_ptr<data::Source> open_input(const config::RunPlan& plan, const conf
     return data::open_source(plan.input);
   } catch (const UserError& error) {
     if (!error.mistake().file.empty()) throw;
-    base::Mistake mistake = error.mistake();
-    const base::Mistake where = document.where("/input");
-    mistake.file = where.file;
-    mistake.pointer = where.pointer;
+    base::Mistake mistake = document.where("/input");
+    mistake.found = error.mistake().found;
+    mistake.allowed = error.mistake().allowed;
+    mistake.suggestion = error.mistake().suggestion;
     throw UserError(error.summary(), mistake, error.exit());
   }
 }
 
 const std::vector<Command>& commands() {
-  static const std::vector<Command> all = {
-      run_command(),           bench_command(),       plugin_list_command(),     plugin_info_command(),
-      plugin_doctor_command(), config_show_command(), config_validate_command(), plugin_probe_command(),
-      run_child_command()};
+  static const std::vector<Command> all = {run_command(),
+                                           bench_command(),
+                                           plugin_list_command(),
+                                           plugin_info_command(),
+                                           plugin_schema_command(),
+                                           plugin_doctor_command(),
+                                           config_show_command(),
+                                           config_validate_command(),
+                                           config_explain_command(),
+                                           config_schema_command(),
+                                           completion_bash_command(),
+                                           complete_command(),
+                                           reference_page_command(),
+                                           plugin_probe_command(),
+                                           run_child_command()};
   return all;
 }
 

@@ -30,6 +30,13 @@ struct Command {
 /// All commands, in the order of the help.
 const std::vector<Command>& commands();
 
+/// The command whose name the words begin with, longer names first, or nullptr; `used`: words of its name.
+const Command* find_command(const std::vector<std::string>& words, size_t& used);
+/// What `attnlab help WORDS` prints. Throws UserError for an unknown command.
+std::string help_text(const std::vector<std::string>& words);
+/// The arguments of a command, read by its option table. Throws po::error.
+po::variables_map parse_arguments(const Command& command, const std::vector<std::string>& arguments);
+
 /// Runs a command line and returns the exit code. Errors are printed to stderr.
 int main(int argc, const char* const* argv);
 
@@ -45,6 +52,8 @@ config::Document load_document(const po::variables_map& values);
 plugin::SearchPath plugin_search(const po::variables_map& values,
                                  const std::vector<std::string>& config_folders);
 plugin::Catalog load_catalog(const po::variables_map& values, const std::vector<std::string>& config_folders);
+/// The entry of a method that the user named; throws UserError with the nearest id.
+const plugin::CatalogEntry& find_method(const plugin::Catalog& catalog, const std::string& id);
 /// The plan's input; a mistake that is in no file of its own is reported at the config's /input.
 std::unique_ptr<data::Source> open_input(const config::RunPlan& plan, const config::Document& document);
 /// "0,2-4" -> [0, 2, 3, 4].
@@ -60,8 +69,14 @@ Command bench_command();
 Command plugin_list_command();
 Command plugin_info_command();
 Command plugin_doctor_command();
+Command plugin_schema_command();
 Command plugin_probe_command();
 Command config_show_command();
 Command config_validate_command();
+Command config_explain_command();
+Command config_schema_command();
+Command completion_bash_command();
+Command complete_command();
+Command reference_page_command();
 
 }  // namespace attnlab::cli

@@ -47,20 +47,6 @@ std::string command_help(const Command& command) {
   return text.str();
 }
 
-/// The command whose words start the arguments; longer names first.
-const Command* find_command(const std::vector<std::string>& words, size_t& used) {
-  for (size_t length : {size_t{2}, size_t{1}}) {
-    if (words.size() < length) continue;
-    const std::string name = length == 2 ? words[0] + " " + words[1] : words[0];
-    for (const auto& command : commands()) {
-      if (command.name != name) continue;
-      used = length;
-      return &command;
-    }
-  }
-  return nullptr;
-}
-
 [[noreturn]] void unknown_command(const std::vector<std::string>& words) {
   std::vector<std::string> names{"help", "version"};
   for (const auto& command : commands()) {
@@ -84,18 +70,9 @@ const Command* find_command(const std::vector<std::string>& words, size_t& used)
 int run(const Command& command, const std::vector<std::string>& arguments) {
   po::options_description visible;
   if (command.options) command.options(visible);
-  po::options_description all;
-  all.add(visible);
-  all.add_options()("help,h", "")("arguments", po::value<std::vector<std::string>>());
-  po::positional_options_description positions;
-  positions.add("arguments", -1);
   po::variables_map values;
   try {
-    // No guessing of abbreviated options: a script must not change its meaning when an option is added.
-    const int style = po::command_line_style::default_style & ~po::command_line_style::allow_guessing;
-    po::store(po::command_line_parser(arguments).options(all).positional(positions).style(style).run(),
-              values);
-    po::notify(values);
+    values = parse_arguments(command, arguments);
   } catch (const po::unknown_option& error) {
     std::vector<std::string> names;
     for (const auto& option : visible.options()) names.push_back("--" + option->long_name());
@@ -128,28 +105,64 @@ int dispatch(std::vector<std::string> words) {
     fmt::print("attnlab {} (plugin ABI {}.{})\n", ATTNLAB_VERSION, ATTNLAB_ABI_MAJOR, ATTNLAB_ABI_MINOR);
     return 0;
   }
-  const bool help = words[0] == "help" || words[0] == "--help" || words[0] == "-h";
-  if (help) words.erase(words.begin());
-  if (help && (words.empty() || words[0] == "version" || words[0] == "help")) {
-    std::cout << general_help();
-    return 0;
-  }
-  if (const std::string family = command_lines(words[0] + " ");
-      help && words.size() == 1 && !family.empty()) {
-    std::cout << "commands:\n" << family;
+  const auto is_help = [](const std::string& word) { return word == "--help" || word == "-h"; };
+  if (words[0] == "help" || is_help(words[0])) {
+    std::cout << help_text({words.begin() + 1, words.end()});
     return 0;
   }
   size_t used = 0;
   const Command* command = find_command(words, used);
-  if (command == nullptr) unknown_command(words);
-  if (help) {
-    std::cout << command_help(*command);
+  if (command != nullptr) return run(*command, {words.begin() + static_cast<int64_t>(used), words.end()});
+  const bool family = !command_lines(words[0] + " ").empty();
+  if (family && words.size() == 2 && is_help(words[1])) {
+    std::cout << help_text({words[0]});
     return 0;
   }
-  return run(*command, {words.begin() + static_cast<int64_t>(used), words.end()});
+  if (family && words.size() == 1) {
+    std::cerr << help_text(words);
+    return static_cast<int>(Exit::invalid);
+  }
+  unknown_command(words);
 }
 
 }  // namespace
+
+const Command* find_command(const std::vector<std::string>& words, size_t& used) {
+  for (size_t length : {size_t{2}, size_t{1}}) {
+    if (words.size() < length) continue;
+    const std::string name = length == 2 ? words[0] + " " + words[1] : words[0];
+    for (const auto& command : commands()) {
+      if (command.name != name) continue;
+      used = length;
+      return &command;
+    }
+  }
+  return nullptr;
+}
+
+std::string help_text(const std::vector<std::string>& words) {
+  if (words.empty() || words[0] == "version" || words[0] == "help") return general_help();
+  size_t used = 0;
+  if (const Command* command = find_command(words, used); command != nullptr) return command_help(*command);
+  if (const std::string family = command_lines(words[0] + " "); words.size() == 1 && !family.empty()) {
+    return "commands:\n" + family;
+  }
+  unknown_command(words);
+}
+
+po::variables_map parse_arguments(const Command& command, const std::vector<std::string>& arguments) {
+  po::options_description all;
+  if (command.options) command.options(all);
+  all.add_options()("help,h", "")("arguments", po::value<std::vector<std::string>>());
+  po::positional_options_description positions;
+  positions.add("arguments", -1);
+  po::variables_map values;
+  // No guessing of abbreviated options: a script must not change its meaning when an option is added.
+  const int style = po::command_line_style::default_style & ~po::command_line_style::allow_guessing;
+  po::store(po::command_line_parser(arguments).options(all).positional(positions).style(style).run(), values);
+  po::notify(values);
+  return values;
+}
 
 int main(int argc, const char* const* argv) {
   try {

@@ -10,24 +10,11 @@
 namespace attnlab::cli {
 namespace {
 
-using base::UserError;
 using io::Json;
 using plugin::CatalogEntry;
 using plugin::Descriptor;
 using plugin::Facet;
 using plugin::Parameter;
-
-/// The keys of a stage beside its masker: the method's own, then the host's for a scorer.
-std::vector<Parameter> all_parameters(const Descriptor& method) {
-  std::vector<Parameter> table = method.parameters;
-  if (method.facet == Facet::scorer) {
-    for (const auto& p : config::selector_parameters(method.selector, method.selector)) table.push_back(p);
-  }
-  if (method.facet != Facet::scheme) {
-    for (const auto& p : config::stage_parameters()) table.push_back(p);
-  }
-  return table;
-}
 
 void print_info(const CatalogEntry& entry) {
   const Descriptor& method = entry.descriptor;
@@ -38,7 +25,7 @@ void print_info(const CatalogEntry& entry) {
     fmt::print("  properties: {}\n", flags);
   fmt::print("  file: {}\n  built with: {} (SDK {})\n\nparameters:\n", entry.file, entry.note.compiler,
              entry.note.sdk_version);
-  for (const auto& p : all_parameters(method)) {
+  for (const auto& p : config::stage_table(method, method.selector)) {
     std::string preset = p.required                 ? "required"
                          : p.default_value.is_set() ? "default " + to_text(p.default_value)
                                                     : "optional";
@@ -86,19 +73,11 @@ int list(const po::variables_map& values) {
 
 int info(const po::variables_map& values) {
   const plugin::Catalog catalog = load_catalog(values, {});
-  const std::string id = positional(values)[0];
-  const CatalogEntry* entry = catalog.find(id);
-  if (entry == nullptr) {
-    const std::string refusal = catalog.refusal_of(id);
-    throw UserError("no plugin provides \"" + id + "\"",
-                    {.allowed = base::join(catalog.ids()),
-                     .suggestion = refusal.empty() ? base::did_you_mean(id, catalog.ids()) : refusal},
-                    base::Exit::plugin_missing);
-  }
+  const CatalogEntry& entry = find_method(catalog, positional(values)[0]);
   if (values.count("json") != 0) {
-    std::cout << entry_json(*entry).dump(2) << "\n";
+    std::cout << entry_json(entry).dump(2) << "\n";
   } else {
-    print_info(*entry);
+    print_info(entry);
   }
   return 0;
 }

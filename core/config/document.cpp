@@ -4,8 +4,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <functional>
-#include <set>
 
 #include "core/io/atomic_file.hpp"
 
@@ -13,98 +11,31 @@ namespace attnlab::config {
 namespace {
 
 namespace fs = std::filesystem;
+using base::Mistake;
 using base::UserError;
 using io::Json;
 
+/// Of a config and all that it extends.
 constexpr size_t size_limit = size_t{64} << 20;
-constexpr int depth_limit = 64;
 /// Files read for one config: n files that each name the next one twice would be 2^n readings.
 constexpr int file_limit = 1000;
 
-/// Watches a parse: where it is, keys that an object holds twice, and how deep it is.
-class ParseWatch {
- public:
-  /// For Json::parse. False drops what was parsed.
-  bool operator()(int depth, Json::parse_event_t event, Json& parsed) {
-    too_deep_ = too_deep_ || depth > depth_limit;
-    if (too_deep_) return false;
-    switch (event) {
-      case Json::parse_event_t::object_start:
-      case Json::parse_event_t::array_start:
-        open_.push_back({.is_array = event == Json::parse_event_t::array_start});
-        break;
-      case Json::parse_event_t::object_end:
-      case Json::parse_event_t::array_end:
-        open_.pop_back();
-        end_value();
-        break;
-      case Json::parse_event_t::value:
-        end_value();
-        break;
-      case Json::parse_event_t::key:
-        open_.back().key = parsed.get<std::string>();
-        if (!open_.back().keys.insert(open_.back().key).second && duplicate_.empty()) duplicate_ = pointer();
-        break;
-    }
-    return true;
+Mistake at(const std::string& file, const Places& places, const std::string& pointer) {
+  Mistake mistake{.file = file, .pointer = pointer};
+  if (auto found = places.find(pointer); found != places.end()) {
+    mistake.line = found->second.line;
+    mistake.column = found->second.column;
   }
-  /// Throws UserError at `prefix` + the place for a duplicate key (nlohmann would silently keep the last),
-  /// and for nesting that would overflow the stack later.
-  void check(const std::string& file, const std::string& prefix) const {
-    if (too_deep_) {
-      throw UserError(fmt::format("nested more than {} levels deep", depth_limit),
-                      {.file = file, .pointer = prefix});
-    }
-    if (duplicate_.empty()) return;
-    throw UserError(
-        "the key \"" + duplicate_.substr(duplicate_.rfind('/') + 1) + "\" appears twice in one object",
-        {.file = file, .pointer = prefix + duplicate_});
-  }
+  return mistake;
+}
 
- private:
-  struct Container {
-    bool is_array = false;
-    size_t index = 0;
-    std::string key{};
-    std::set<std::string> keys{};
-  };
-  void end_value() {
-    if (!open_.empty()) ++open_.back().index;
+/// Where the value at `pointer` stands, or the nearest one around it.
+Place nearest_place(const Places& places, std::string pointer) {
+  while (true) {
+    if (auto found = places.find(pointer); found != places.end()) return found->second;
+    if (pointer.empty()) return {};
+    pointer.resize(pointer.rfind('/'));
   }
-  std::string pointer() const {
-    std::string text;
-    for (const auto& container : open_) {
-      text += "/" + (container.is_array ? std::to_string(container.index) : escape(container.key));
-    }
-    return text;
-  }
-
-  std::vector<Container> open_;
-  std::string duplicate_;
-  bool too_deep_ = false;
-};
-
-/// Strict parsing, with comments.
-Json parse(const std::string& text, const std::string& file) {
-  ParseWatch watch;
-  Json json;
-  try {
-    json = Json::parse(text, std::ref(watch), true, true);
-  } catch (const Json::out_of_range&) {
-    throw UserError("a number is too large for a double", {.file = file});
-  } catch (const Json::parse_error& error) {
-    std::string message = error.what();
-    // "[json.exception.parse_error.101] parse error at line 3, column 5: ..." -> from "line" on.
-    size_t start = message.find("line ");
-    throw UserError("not valid JSON: " + (start == std::string::npos ? message : message.substr(start)),
-                    {.file = file});
-  }
-  watch.check(file, "");
-  if (!json.is_object()) {
-    throw UserError("a config is a JSON object",
-                    {.file = file, .found = json.type_name(), .allowed = "{ ... }"});
-  }
-  return json;
 }
 
 /// Whether the text can be written as JSON again.
@@ -117,109 +48,132 @@ bool is_utf8(const std::string& text) {
   }
 }
 
-std::vector<std::string> split(const std::string& pointer) {
-  std::vector<std::string> tokens;
-  size_t start = 1;
-  while (start <= pointer.size() && !pointer.empty()) {
-    size_t end = std::min(pointer.find('/', start), pointer.size());
-    std::string token = pointer.substr(start, end - start);
-    for (size_t at = 0; (at = token.find('~', at)) != std::string::npos; ++at) {
-      token.replace(at, 2, token.compare(at, 2, "~1") == 0 ? "/" : "~");
-    }
-    tokens.push_back(token);
-    start = end + 1;
-  }
-  return tokens;
+bool is_index(const std::string& token) {
+  return !token.empty() && token.size() <= 9 && token.find_first_not_of("0123456789") == std::string::npos;
 }
 
-/// Index of an array element that a pointer names; "-" appends.
-size_t array_index(const Json& array, const std::string& token, const base::Mistake& where) {
-  if (token == "-") return array.size();
-  const bool number = !token.empty() && token.size() <= 9 &&
-                      std::all_of(token.begin(), token.end(), [](char c) { return c >= '0' && c <= '9'; });
-  if (!number || std::stoul(token) >= array.size()) {
-    base::Mistake mistake = where;
-    mistake.found = token;
-    mistake.allowed = array.empty() ? "- (append)" : fmt::format("0 to {}, or - (append)", array.size() - 1);
-    throw UserError("no such list element", mistake);
+/// "name", or the method's id that stands in for it; "" for what is no stage.
+std::string stage_name(const Json& element) {
+  if (!element.is_object()) return "";
+  for (const char* key : {"name", "masker"}) {
+    if (auto found = element.find(key); found != element.end() && found->is_string()) {
+      return found->get<std::string>();
+    }
   }
-  return std::stoul(token);
+  return "";
+}
+
+void merge(const Json& from, Json& into) {
+  if (!from.is_object() || !into.is_object()) {
+    into = from;
+    return;
+  }
+  for (const auto& item : from.items()) {
+    // An entry that does not exist yet takes the new value whole, an empty object included.
+    if (!into.contains(item.key())) into[item.key()] = item.value().is_object() ? Json::object() : Json();
+    merge(item.value(), into[item.key()]);
+  }
+}
+
+/// The files that a file extends. Throws for what names none.
+std::vector<std::string> bases_of(const ParsedText& parsed, const std::string& file, const fs::path& folder) {
+  std::vector<std::string> files;
+  auto found = parsed.json.find("extends");
+  if (found == parsed.json.end()) return files;
+  const std::vector<Json> bases =
+      found->is_array() ? found->get<std::vector<Json>>() : std::vector<Json>{*found};
+  for (size_t i = 0; i < bases.size(); ++i) {
+    Mistake mistake =
+        at(file, parsed.places, found->is_array() ? "/extends/" + std::to_string(i) : "/extends");
+    if (!bases[i].is_string()) {
+      mistake.found = bases[i].dump().substr(0, 80);
+      mistake.allowed = "a path or a list of paths";
+      throw UserError("\"extends\" has the wrong type", mistake);
+    }
+    const fs::path base = (folder / bases[i].get<std::string>()).lexically_normal();
+    std::error_code ignored;
+    if (!fs::exists(base, ignored)) {
+      mistake.found = base.string();
+      std::vector<std::string> names;
+      for (const auto& entry : fs::directory_iterator(fs::absolute(base).parent_path(), ignored)) {
+        if (entry.path().extension() == ".json") names.push_back(entry.path().filename());
+      }
+      mistake.suggestion = base::did_you_mean(base.filename().string(), names);
+      if (mistake.suggestion.empty()) mistake.suggestion = "paths are relative to the file that names them";
+      throw UserError("it extends a file that does not exist", mistake);
+    }
+    files.push_back(base.string());
+  }
+  return files;
 }
 
 }  // namespace
 
-std::string escape(const std::string& key) {
-  std::string text;
-  for (char c : key) text += c == '~' ? "~0" : c == '/' ? "~1" : std::string(1, c);
-  return text;
+size_t array_index(const Json& array, const std::string& token, const Mistake& where) {
+  if (token == "-") return array.size();
+  if (is_index(token) && std::stoul(token) < array.size()) return std::stoul(token);
+  Mistake mistake = where;
+  mistake.found = token;
+  std::vector<std::string> names;
+  size_t named = array.size();
+  for (size_t i = 0; i < array.size(); ++i) {
+    const std::string name = stage_name(array[i]);
+    if (name.empty()) continue;
+    if (name == token && named < array.size()) {
+      mistake.allowed = fmt::format("0 to {}", array.size() - 1);
+      throw UserError("two list elements have this name", mistake);
+    }
+    if (name == token) named = i;
+    names.push_back(name);
+  }
+  if (named < array.size()) return named;
+  mistake.allowed = array.empty() ? "- (append)" : fmt::format("0 to {}, or - (append)", array.size() - 1);
+  if (!names.empty()) mistake.allowed += ", or a name: " + base::join(names);
+  mistake.suggestion = is_index(token) ? "" : base::did_you_mean(token, names);
+  throw UserError("no such list element", mistake);
 }
 
 Document Document::load(const std::string& path) {
   Document document;
   document.path_ = path;
-  std::vector<fs::path> open;
+  std::vector<std::pair<fs::path, std::string>> open;
   int files = 0;
+  size_t bytes = 0;
   // Bases first, so that the file itself wins.
-  auto read = [&](auto& self, const std::string& file) -> void {
-    fs::path identity = fs::weakly_canonical(file);
-    if (std::find(open.begin(), open.end(), identity) != open.end()) {
-      throw UserError("it extends itself", {.file = file, .pointer = "/extends"});
+  auto read = [&](auto& self, const std::string& file, const Mistake& wanted) -> void {
+    const fs::path identity = fs::weakly_canonical(file);
+    auto same = [&](const auto& other) { return other.first == identity; };
+    if (const auto first = std::find_if(open.begin(), open.end(), same); first != open.end()) {
+      Mistake mistake = wanted;
+      for (auto each = first; each != open.end(); ++each) mistake.found += each->second + " -> ";
+      mistake.found += file;
+      mistake.suggestion = "remove one of these \"extends\"";
+      throw UserError("it extends itself", mistake);
     }
     if (++files > file_limit) {
       throw UserError(fmt::format("it extends more than {} files", file_limit),
                       {.file = path, .pointer = "/extends"});
     }
-    open.push_back(identity);
-    Json json = parse(io::read_text(file, size_limit), file);
-    Origin origin{file, fs::absolute(file).parent_path().string()};
-    if (json.contains("extends")) {
-      const Json& value = json["extends"];
-      std::vector<Json> bases = value.is_array() ? value.get<std::vector<Json>>() : std::vector<Json>{value};
-      for (const auto& base : bases) {
-        if (!base.is_string()) {
-          throw UserError("\"extends\" has the wrong type", {.file = file,
-                                                             .pointer = "/extends",
-                                                             .found = base.dump(),
-                                                             .allowed = "a path or a list of paths"});
-        }
-        const std::string base_file =
-            (fs::path(origin.folder) / base.get<std::string>()).lexically_normal().string();
-        std::error_code ignored;
-        if (!fs::exists(base_file, ignored)) {
-          throw UserError("it extends a file that does not exist",
-                          {.file = file, .pointer = "/extends", .found = base_file});
-        }
-        self(self, base_file);
-      }
-      json.erase("extends");
+    const std::string text = io::read_text(file, size_limit - bytes);
+    bytes += text.size();
+    ParsedText parsed = parse_text(text, {.file = file}, TextKind::file);
+    if (!parsed.json.is_object()) {
+      throw UserError("a config is a JSON object",
+                      {.file = file, .found = parsed.json.type_name(), .allowed = "{ ... }"});
     }
-    document.merge(json, origin, "", document.root_);
+    open.emplace_back(identity, file);
+    const std::string folder = fs::absolute(file).parent_path().string();
+    for (const auto& base : bases_of(parsed, file, fs::path(file).parent_path())) {
+      self(self, base, at(file, parsed.places, "/extends"));
+    }
+    parsed.json.erase("extends");
+    parsed.json.erase("$schema");
+    merge(parsed.json, document.root_);
+    document.layers_.push_back({"", std::move(parsed.json), {file, folder}, std::move(parsed.places), true});
     open.pop_back();
   };
-  read(read, path);
+  read(read, path, {.file = path});
   return document;
-}
-
-void Document::merge(const Json& from, const Origin& origin, const std::string& pointer, Json& into) {
-  if (from.is_object() && into.is_object()) {
-    for (const auto& item : from.items()) {
-      std::string child = pointer + "/" + escape(item.key());
-      // An entry that does not exist yet takes the new value whole, an empty object included.
-      if (!into.contains(item.key())) into[item.key()] = item.value().is_object() ? Json::object() : Json();
-      merge(item.value(), origin, child, into[item.key()]);
-    }
-    if (from.empty()) origins_[pointer] = origin;
-    return;
-  }
-  into = from;
-  forget_origins(pointer);
-  origins_[pointer] = origin;
-}
-
-void Document::forget_origins(const std::string& pointer) {
-  std::erase_if(origins_, [&](const auto& entry) {
-    return entry.first == pointer || entry.first.starts_with(pointer + "/");
-  });
 }
 
 void Document::set(const std::string& assignment) {
@@ -236,19 +190,16 @@ void Document::set(const std::string& assignment) {
   std::string pointer = assignment.substr(0, equals);
   Json value = text;
   // Strict like a file: a text that is no JSON is a string, but JSON that is wrong is a mistake.
-  if (Json::accept(text)) {
-    ParseWatch watch;
-    value = Json::parse(text, std::ref(watch), false);
-    watch.check("--set", pointer);
-  }
+  if (Json::accept(text))
+    value = parse_text(text, {.file = "--set", .pointer = pointer}, TextKind::argument).json;
   set(pointer, std::move(value), {"--set", fs::current_path().string()});
 }
 
 void Document::set(const std::string& pointer, Json value, const Origin& origin) {
   Json* place = &root_;
   std::string walked;
-  for (const auto& token : split(pointer)) {
-    base::Mistake mistake{.file = origin.label, .pointer = walked + "/" + escape(token)};
+  for (const auto& token : split_pointer(pointer)) {
+    Mistake mistake{.file = origin.label, .pointer = walked + "/" + escape(token)};
     if (place->is_null() && token == "-") *place = Json::array();
     if (place->is_array()) {
       size_t index = array_index(*place, token, mistake);
@@ -264,33 +215,70 @@ void Document::set(const std::string& pointer, Json value, const Origin& origin)
     }
     walked += "/" + escape(token);
   }
-  *place = std::move(value);
-  // Not `pointer`: its "-" has become an index.
-  forget_origins(walked);
-  origins_[walked] = origin;
+  *place = value;
+  // Not `pointer`: its "-" and its names have become indices.
+  layers_.push_back({walked, std::move(value), origin, {}, false});
 }
 
-const Origin& Document::origin(const std::string& pointer) const {
-  static const Origin unknown{};
-  std::string at = pointer;
-  while (true) {
-    if (auto found = origins_.find(at); found != origins_.end()) return found->second;
-    if (at.empty()) break;
-    at = at.substr(0, at.rfind('/'));
+Document::Says Document::says(const Layer& layer, const std::string& pointer, const Json*& value) {
+  value = &layer.value;
+  if (!(pointer + "/").starts_with(layer.pointer + "/")) {
+    return layer.pointer.starts_with(pointer + "/") ? Says::part : Says::nothing;
   }
-  // An object that was merged from several places has no origin of its own: the first member's will do.
-  auto below = origins_.lower_bound(pointer);
-  if (below != origins_.end() && below->first.starts_with(pointer)) return below->second;
-  return unknown;
+  for (const auto& token : split_pointer(pointer.substr(layer.pointer.size()))) {
+    if (value->is_object()) {
+      auto found = value->find(token);
+      if (found == value->end()) return layer.merges ? Says::nothing : Says::removed;
+      value = &*found;
+    } else if (value->is_array() && is_index(token) && std::stoul(token) < value->size()) {
+      value = &(*value)[std::stoul(token)];
+    } else {
+      return Says::removed;
+    }
+  }
+  return Says::value;
+}
+
+const Document::Layer* Document::decisive_layer(const std::string& pointer) const {
+  const Json* value = nullptr;
+  const Layer* of_part = nullptr;
+  for (auto layer = layers_.rbegin(); layer != layers_.rend(); ++layer) {
+    const Says said = says(*layer, pointer, value);
+    if (said == Says::value || said == Says::removed) return &*layer;
+    if (said == Says::part && of_part == nullptr) of_part = &*layer;
+  }
+  if (of_part != nullptr || pointer.empty()) return of_part;
+  return decisive_layer(pointer.substr(0, pointer.rfind('/')));
+}
+
+Origin Document::origin(const std::string& pointer) const {
+  const Layer* layer = decisive_layer(pointer);
+  return layer == nullptr ? Origin{} : layer->origin;
 }
 
 base::Mistake Document::where(const std::string& pointer) const {
-  const Origin& from = origin(pointer);
-  return {.file = from.label.empty() ? path_ : from.label, .pointer = pointer};
+  const Layer* layer = decisive_layer(pointer);
+  if (layer == nullptr) return {.file = path_, .pointer = pointer};
+  const Place place = nearest_place(layer->places, pointer);
+  return {.file = layer->origin.label, .line = place.line, .column = place.column, .pointer = pointer};
 }
 
 std::string Document::resolve_path(const std::string& pointer, const std::string& path) const {
   return (fs::path(origin(pointer).folder) / path).lexically_normal().string();
+}
+
+std::vector<Statement> Document::statements(const std::string& pointer) const {
+  std::vector<Statement> list;
+  for (const auto& layer : layers_) {
+    const Json* value = nullptr;
+    const Says said = says(layer, pointer, value);
+    if (said == Says::removed) list.clear();
+    if (said == Says::part) list.push_back({layer.pointer, layer.value, layer.origin, {}});
+    if (said == Says::value) {
+      list.push_back({pointer, *value, layer.origin, nearest_place(layer.places, pointer)});
+    }
+  }
+  return list;
 }
 
 }  // namespace attnlab::config

@@ -15,18 +15,16 @@ Json to_json(const StagePlan& stage, const plugin::Descriptor& method) {
   if (!json.contains("seed")) json["seed"] = stage.seed;
   if (!stage.selector) return json;
   const SelectorPlan& selector = *stage.selector;
+  json["select"] = name_of(selector.kind);
   switch (selector.kind) {
     case SelectorPlan::Kind::top_k:
-      json["select"] = "top_k";
       json["heavy_size"] = to_json(plugin::Value{selector.heavy_size});
       break;
     case SelectorPlan::Kind::top_p:
-      json["select"] = "top_p";
       json["top_p"] = selector.top_p;
       json["of"] = selector.of_total ? "total" : "remaining";
       break;
     case SelectorPlan::Kind::threshold:
-      json["select"] = "threshold";
       json["threshold"] = selector.threshold;
       break;
   }
@@ -39,11 +37,10 @@ namespace {
 
 Json input_json(const InputSpec& input) {
   Json json;
-  if (input.kind == InputSpec::Kind::trace) json["trace"] = input.path;
-  if (input.kind == InputSpec::Kind::archive) {
-    json[input.path.ends_with(".safetensors") ? "safetensors" : "npz"] = input.path;
+  if (input.kind != InputSpec::Kind::workload) {
+    json[input_key(input)] = input.path;
+    return json;
   }
-  if (input.kind != InputSpec::Kind::workload) return json;
   const WorkloadSpec& spec = input.workload;
   json["workload"] = spec.kind;
   json["layers"] = spec.layers;

@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <regex>
 #include <set>
 
 #include "core/config/run_plan.hpp"
@@ -21,10 +22,9 @@ const Json& member(const Json& object, const char* key, const Json& fallback) {
 }
 
 void check_name(const std::string& name, const char* what, const Mistake& where) {
-  const bool legal = !name.empty() && name.size() <= 64 && name[0] != '.' &&
-                     std::all_of(name.begin(), name.end(), [](unsigned char c) {
-                       return std::isalnum(c) != 0 || c == '_' || c == '-' || c == '.' || c == '+';
-                     });
+  // Of bounded length first: std::regex recurses.
+  static const std::regex pattern(name_pattern);
+  const bool legal = name.size() <= 64 && std::regex_match(name, pattern);
   if (legal) return;
   Mistake mistake = where;
   mistake.found = name;
@@ -55,6 +55,9 @@ std::string wanted_method(const Document& document, const std::string& pointer, 
   mistake.allowed = base::join(catalog.ids());
   mistake.suggestion = base::did_you_mean(id, catalog.ids());
   if (const std::string refusal = catalog.refusal_of(id); !refusal.empty()) mistake.suggestion = refusal;
+  if (catalog.ids().empty()) {
+    mistake.suggestion = "no plugin was found: attnlab plugin doctor shows where";
+  }
   throw UserError("no plugin provides this masker", mistake, base::Exit::plugin_missing);
 }
 
@@ -98,6 +101,25 @@ std::string wanted_selector(const Document& document, const std::string& pointer
   return method.selector;
 }
 
+bool has_key(const std::vector<plugin::Parameter>& table, const std::string& key) {
+  return std::any_of(table.begin(), table.end(), [&](const auto& parameter) { return parameter.key == key; });
+}
+
+/// Where a key that a stage cannot have would be right.
+std::string stage_key_hint(const std::string& key, const plugin::Descriptor& method,
+                           const std::string& selector) {
+  for (const auto& name : selector_names()) {
+    if (!has_key(selector_parameters(name, ""), key)) continue;
+    if (method.facet == plugin::Facet::scorer) {
+      return fmt::format("\"{}\" goes with \"select\": \"{}\"; this stage selects by \"{}\"", key, name,
+                         selector);
+    }
+    return fmt::format("\"{}\" is a key of scorers, such as oracle_top_k; {} selects keys itself", key,
+                       method.id);
+  }
+  return "";
+}
+
 StagePlan resolve_stage(const Document& document, const std::string& pointer, const Json& stage,
                         const plugin::Catalog& catalog) {
   StagePlan plan;
@@ -109,19 +131,11 @@ StagePlan resolve_stage(const Document& document, const std::string& pointer, co
   }
   const plugin::Descriptor& method = entry->descriptor;
 
-  std::vector<plugin::Parameter> table = method.parameters;
-  auto add = [&](const std::vector<plugin::Parameter>& parameters) {
-    for (const auto& parameter : parameters) {
-      // A method's own parameter of the same name wins, such as its own "seed".
-      auto same = [&](const auto& own) { return own.key == parameter.key; };
-      if (std::none_of(table.begin(), table.end(), same)) table.push_back(parameter);
-    }
-  };
-  add(stage_parameters());
   const bool scorer = method.facet == plugin::Facet::scorer;
-  if (scorer) add(selector_parameters(wanted_selector(document, pointer, stage, method), method.selector));
-
-  Values values = read_object(document, pointer, stage, table, {"masker"});
+  const std::string selector = scorer ? wanted_selector(document, pointer, stage, method) : "";
+  const std::vector<plugin::Parameter> table = stage_table(method, selector);
+  Values values = read_object(document, pointer, stage, table, {"masker"},
+                              [&](const auto& key) { return stage_key_hint(key, method, selector); });
   for (const auto& parameter : method.parameters) plan.values.push_back(values.at(parameter.key));
   plan.name = values.at("name").is_set() ? values.at("name").as<std::string>() : plan.masker;
   check_name(plan.name, "stage", document.where(pointer + "/name"));
@@ -139,6 +153,7 @@ PipelinePlan resolve_pipeline(const Document& document, const std::string& name,
     Mistake mistake = document.where(pointer);
     mistake.found = stages.dump().substr(0, 80);
     mistake.allowed = "a list of stages; [] is dense attention";
+    if (stages.is_object()) mistake.suggestion = "put the stage into a list: [{...}]";
     throw UserError("a pipeline has the wrong type", mistake);
   }
   PipelinePlan plan{name, {}};
@@ -169,7 +184,8 @@ PipelinePlan resolve_pipeline(const Document& document, const std::string& name,
 }
 
 InputSpec resolve_input(const Document& document, const Json& input) {
-  const std::vector<std::string> kinds = {"trace", "npz", "safetensors", "workload"};
+  std::vector<std::string> kinds = {"workload"};
+  for (const auto& kind : file_input_parameters()) kinds.push_back(kind.key);
   std::vector<std::string> present;
   if (input.is_object()) {
     for (const auto& kind : kinds) {
@@ -178,14 +194,21 @@ InputSpec resolve_input(const Document& document, const Json& input) {
   }
   if (present.size() != 1 || !input[present[0]].is_string()) {
     Mistake mistake = document.where("/input");
-    mistake.found = input.is_null() ? "nothing" : input.dump().substr(0, 80);
+    mistake.found = input.dump().substr(0, 80);
     mistake.allowed =
         "{\"trace\": \"folder\"} | {\"npz\": \"file\"} | {\"safetensors\": \"file\"} | {\"workload\": "
         "\"needle\", ...}";
     if (input.is_object() && present.empty() && !input.empty()) {
       mistake.suggestion = base::did_you_mean(input.begin().key(), kinds);
     }
-    throw UserError("an input is one of four kinds", mistake);
+    if (input.is_null()) {
+      mistake.found.clear();
+      mistake.suggestion = "or name a file with --input PATH";
+      throw UserError("the config has no \"input\"", mistake);
+    }
+    throw UserError(present.size() > 1 ? "an input is of one kind, not " + base::join(present, " and ")
+                                       : "an input is one of four kinds",
+                    mistake);
   }
   InputSpec spec;
   const std::string value = input[present[0]].get<std::string>();
@@ -203,7 +226,14 @@ InputSpec resolve_input(const Document& document, const Json& input) {
     mistake.suggestion = base::did_you_mean(value, workloads);
     throw UserError("unknown workload", mistake);
   }
-  Values values = read_object(document, "/input", input, workload_parameters(value), {"workload"});
+  Values values = read_object(document, "/input", input, workload_parameters(value), {"workload"},
+                              [](const std::string& key) {
+                                for (const auto& kind : workload_kinds()) {
+                                  if (has_key(workload_parameters(kind), key))
+                                    return fmt::format("\"{}\" is a key of the workload {}", key, kind);
+                                }
+                                return std::string();
+                              });
   spec.workload = to_workload(value, values);
   if (spec.workload.query_heads % spec.workload.kv_heads != 0) {
     Mistake mistake = document.where("/input/query_heads");
@@ -234,6 +264,10 @@ std::vector<int64_t> to_integers(const Value& value) {
 
 std::string name_of(Mode mode) {
   return mode == Mode::prefill ? "prefill" : mode == Mode::decode ? "decode" : "question";
+}
+
+std::string name_of(SelectorPlan::Kind kind) {
+  return selector_names().at(static_cast<size_t>(kind));
 }
 
 std::string name_of(EmptyRow policy) {
@@ -279,9 +313,11 @@ RunPlan resolve(const Document& document, const plugin::Catalog& catalog) {
   const Json& pipelines = member(root, "pipelines", nothing);
   if (!pipelines.is_object() || pipelines.empty()) {
     Mistake mistake = document.where("/pipelines");
-    mistake.found = pipelines.is_null() ? "nothing" : pipelines.dump().substr(0, 80);
+    if (!pipelines.is_null()) mistake.found = pipelines.dump().substr(0, 80);
     mistake.allowed = "{\"name\": [stage, ...], ...}; [] is dense attention";
-    throw UserError("a config names its pipelines", mistake);
+    if (pipelines.is_array()) mistake.suggestion = "give the list a name: {\"main\": [...]}";
+    throw UserError(pipelines.is_null() ? "the config has no \"pipelines\"" : "a config names its pipelines",
+                    mistake);
   }
   for (const auto& item : pipelines.items()) {
     plan.pipelines.push_back(resolve_pipeline(document, item.key(), item.value(), catalog));

@@ -44,6 +44,7 @@ struct PipelinePlan {
 enum class EmptyRow { error, zeros, dense };
 enum class Mode { prefill, decode, question };
 std::string name_of(Mode mode);
+std::string name_of(SelectorPlan::Kind kind);
 std::string name_of(EmptyRow policy);
 
 struct AttentionPlan {

@@ -69,7 +69,8 @@ constexpr double max_extent = 1 << 30;
 }  // namespace
 
 Values read_object(const Document& document, const std::string& pointer, const Json& object,
-                   const std::vector<Parameter>& parameters, const std::vector<std::string>& extra_keys) {
+                   const std::vector<Parameter>& parameters, const std::vector<std::string>& extra_keys,
+                   const KeyHint& hint) {
   if (!object.is_object()) {
     base::Mistake mistake = document.where(pointer);
     mistake.found = object.dump().substr(0, 80);
@@ -82,7 +83,8 @@ Values read_object(const Document& document, const std::string& pointer, const J
     if (std::find(allowed.begin(), allowed.end(), item.key()) != allowed.end()) continue;
     base::Mistake mistake = document.where(pointer + "/" + escape(item.key()));
     mistake.allowed = base::join(allowed);
-    mistake.suggestion = base::did_you_mean(item.key(), allowed);
+    if (hint) mistake.suggestion = hint(item.key());
+    if (mistake.suggestion.empty()) mistake.suggestion = base::did_you_mean(item.key(), allowed);
     throw UserError("unknown key \"" + item.key() + "\"", mistake);
   }
   Values values;
@@ -100,6 +102,10 @@ Values read_object(const Document& document, const std::string& pointer, const J
     if (parameter.required) {
       base::Mistake mistake = document.where(pointer);
       mistake.allowed = parameter.allowed();
+      if (!parameter.sweep.empty()) {
+        const Value& example = parameter.sweep[parameter.sweep.size() / 2];
+        mistake.suggestion = "for example \"" + parameter.key + "\": " + to_json(example).dump();
+      }
       throw UserError("the required key \"" + parameter.key + "\" is missing", mistake);
     }
     values[parameter.key] = parameter.default_value;
@@ -145,6 +151,33 @@ const std::vector<Parameter>& attention_parameters() {
 const std::vector<std::string>& workload_kinds() {
   static const std::vector<std::string> kinds = {"gaussian", "power_law", "needle"};
   return kinds;
+}
+
+const std::vector<Parameter>& file_input_parameters() {
+  static const std::vector<Parameter> table = [] {
+    std::vector<Parameter> kinds = {
+        of_type(ParameterType::path, "trace", "Folder with manifest.json and layerNN_{q,k,v}.npy."),
+        of_type(ParameterType::path, "npz", "File with the arrays q, k, v."),
+        of_type(ParameterType::path, "safetensors", "File with the tensors q, k, v.")};
+    for (auto& kind : kinds) kind.required = true;
+    return kinds;
+  }();
+  return table;
+}
+
+std::string input_key(const InputSpec& input) {
+  if (input.kind == InputSpec::Kind::workload) return "workload";
+  if (input.kind == InputSpec::Kind::trace) return "trace";
+  return input.path.ends_with(".safetensors") ? "safetensors" : "npz";
+}
+
+const Parameter& plugin_path_parameter() {
+  static const Parameter parameter = [] {
+    Parameter p = of_type(ParameterType::list, "plugin_path", "Folders that are searched for plugins.");
+    p.item_type = ParameterType::path;
+    return p;
+  }();
+  return parameter;
 }
 
 std::vector<Parameter> workload_parameters(const std::string& kind) {
@@ -201,7 +234,8 @@ const std::vector<std::string>& selector_names() {
 
 std::vector<Parameter> selector_parameters(const std::string& selector, const std::string& default_selector) {
   std::vector<Parameter> table = {
-      choice("select", selector_names(), "How keys are selected from the scores.", {default_selector}),
+      choice("select", selector_names(),
+             "How keys are selected from the scores; default: as the method says.", {default_selector}),
       choice("share", {"query_head", "kv_group"},
              "Who shares one list: nobody, or the query heads of a KV head.", {std::string("query_head")}),
       choice("reduce", {"max", "mean"}, "How scores of a group become one score (share = kv_group).",
@@ -228,6 +262,19 @@ std::vector<Parameter> selector_parameters(const std::string& selector, const st
     p.required = true;
     table.push_back(p);
   }
+  return table;
+}
+
+std::vector<Parameter> stage_table(const plugin::Descriptor& method, const std::string& selector) {
+  std::vector<Parameter> table = method.parameters;
+  auto add = [&](const std::vector<Parameter>& parameters) {
+    for (const auto& parameter : parameters) {
+      auto same = [&](const auto& own) { return own.key == parameter.key; };
+      if (std::none_of(table.begin(), table.end(), same)) table.push_back(parameter);
+    }
+  };
+  if (method.facet == plugin::Facet::scorer) add(selector_parameters(selector, method.selector));
+  if (method.facet != plugin::Facet::scheme) add(stage_parameters());
   return table;
 }
 

@@ -64,7 +64,7 @@ struct StageRecord {
 /// One pipeline over all rows of a run.
 struct PipelineRecord {
   std::string name;
-  std::string failure;  ///< why it has no figures (`run --isolate`); empty: it has
+  std::string failure;              ///< why it has no figures (`run --isolate`); empty: it has
   std::vector<StageRecord> stages;  ///< none: dense attention
   Quality quality;
   std::vector<uint32_t> active;  ///< [rows * columns] active entries of each block of the run's plane

@@ -43,7 +43,26 @@ std::string shown(const Json& json) {
   if (p.type == ParameterType::enumeration && json.is_string()) {
     mistake.suggestion = base::did_you_mean(json.get<std::string>(), p.enum_names);
   }
+  const bool text = p.type == ParameterType::string || p.type == ParameterType::path;
+  if (json.is_string() && !text && p.type != ParameterType::enumeration) {
+    const Json unquoted = Json::parse(json.get<std::string>(), nullptr, false);
+    if (unquoted.is_number() || unquoted.is_boolean()) {
+      mistake.suggestion = "write it without quotes: " + unquoted.dump();
+    }
+  }
   throw UserError(why, mistake);
+}
+
+/// Exact, where a comparison of doubles would let 9000000000000000001 pass for 9e18.
+void check_bounds(const Parameter& p, int64_t value, const Json& json, const Mistake& where) {
+  constexpr double limit = 9223372036854775808.0;
+  const bool low =
+      p.minimum >= limit || (p.minimum >= -limit && value < static_cast<int64_t>(std::ceil(p.minimum)));
+  const bool high =
+      p.maximum < -limit || (p.maximum < limit && value > static_cast<int64_t>(std::floor(p.maximum)));
+  const bool at_open_bound = (p.minimum_open && static_cast<double>(value) == p.minimum) ||
+                             (p.maximum_open && static_cast<double>(value) == p.maximum);
+  if (low || high || at_open_bound) refuse(p, json, where, fmt::format("\"{}\" is out of range", p.key));
 }
 
 void check_bounds(const Parameter& p, double value, const Json& json, const Mistake& where) {
@@ -73,7 +92,8 @@ Size parse_size(const Parameter& p, const Json& json, const Mistake& where) {
     text.replace(text.size() - 1, 1, "e-2");
     const char* end = text.data() + text.size();
     const auto read = std::from_chars(text.data(), end, size.fraction);
-    if (read.ec != std::errc() || read.ptr != end) wrong("is not a percentage");
+    const bool is_number = read.ec == std::errc() && read.ptr == end && !std::signbit(size.fraction);
+    if (!is_number) wrong("is not a percentage, such as \"10%\"");
   } else {
     wrong("is neither a count nor a fraction");
   }
@@ -152,7 +172,7 @@ Value parse_value(const Parameter& p, const Json& json, const Mistake& where) {
       if (json.is_number_unsigned() && json.get<uint64_t>() > INT64_MAX) {
         refuse(p, json, where, fmt::format("\"{}\" is out of range", p.key));
       }
-      check_bounds(p, static_cast<double>(json.get<int64_t>()), json, where);
+      check_bounds(p, json.get<int64_t>(), json, where);
       return {json.get<int64_t>()};
     }
     case ParameterType::real: {

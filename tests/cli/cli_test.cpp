@@ -3,6 +3,7 @@
 //    "files": {NAME: text or JSON}, "make": [see cli_files.hpp], "env": {NAME: VALUE},
 //    "steps": [{"run": [arguments of attnlab: text, or {"text", "repeat", "times", "repeat_end"}],
 //               "exit": 0,                        default 0; a signal or the time limit always fails
+//               "stderr_is": [LINE],              all of stderr
 //               "stdout": [TEXT], "stderr": [TEXT], "not_stdout": [TEXT], "not_stderr": [TEXT],
 //               "stdout_json": {POINTER: VALUE},  stdout is one JSON document with these members
 //               "files_out": [PATH | {"path", "text": [TEXT], "json": {POINTER: VALUE}, "npy": {"shape"}}],
@@ -152,8 +153,8 @@ std::string argument(const Json& word) {
 
 void run_step(const Json& step, const std::string& folder,
               const std::map<std::string, std::string>& environment) {
-  only_keys(step, {"run", "exit", "stdout", "stderr", "not_stdout", "not_stderr", "stdout_json", "files_out",
-                   "no_files", "same"});
+  only_keys(step, {"run", "exit", "stdout", "stderr", "stderr_is", "not_stdout", "not_stderr", "stdout_json",
+                   "files_out", "no_files", "same"});
   std::vector<std::string> command{ATTNLAB_PROGRAM};
   for (const Json& word : step.at("run")) command.push_back(argument(word));
   const Outcome outcome = run_program(command, folder, environment, time_limit);
@@ -167,6 +168,11 @@ void run_step(const Json& step, const std::string& folder,
   const auto list = [&](const char* key) { return step.value(key, Json::array()); };
   expect_text("stdout", outcome.out, list("stdout"));
   expect_text("stderr", outcome.err, list("stderr"));
+  if (step.contains("stderr_is")) {
+    std::string text;
+    for (const Json& part : step["stderr_is"]) text += part.get<std::string>() + "\n";
+    EXPECT_EQ(outcome.err, text);
+  }
   expect_no_text("stdout", outcome.out, list("not_stdout"));
   expect_no_text("stderr", outcome.err, list("not_stderr"));
   if (step.contains("stdout_json")) expect_json("stdout", outcome.out, step["stdout_json"]);

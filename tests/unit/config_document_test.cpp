@@ -32,7 +32,7 @@ TEST_F(ConfigDocumentTest, ReadsJsonWithComments) {
 }
 
 TEST_F(ConfigDocumentTest, SyntaxErrorsNameFileAndLine) {
-  EXPECT_REFUSED(load("{\n  \"a\": 1,\n  \"b\" 2\n}"), "main.json: not valid JSON: line 3, column");
+  EXPECT_REFUSED(load("{\n  \"a\": 1,\n  \"b\" 2\n}"), "main.json:3:7: not valid JSON: unexpected number");
   EXPECT_REFUSED(load(""), "not valid JSON");
   EXPECT_REFUSED(load("{\"a\": 1,}"), "not valid JSON");
   EXPECT_REFUSED(load("{\"a\": nan}"), "not valid JSON");
@@ -40,6 +40,86 @@ TEST_F(ConfigDocumentTest, SyntaxErrorsNameFileAndLine) {
   EXPECT_REFUSED(load("{\"a\": \"\xff\"}"), "not valid JSON");
   EXPECT_REFUSED(load("{\"a\": \"\\ud800\"}"), "not valid JSON");
   EXPECT_REFUSED(load(std::string("{\"a\": \"\0\"}", 10)), "not valid JSON");
+}
+
+TEST_F(ConfigDocumentTest, SyntaxErrorsSayWhatToDo) {
+  const std::pair<const char*, const char*> slips[] = {
+      {"{\"a\": [1, 2,]}", "remove the comma before the ]"},
+      {"{\"a\": 1\n \"b\": 2}", "is a comma missing before it?"},
+      {"{\n\"a\": {\n\"b\": 1}\n", "the { of line 1 is not closed"},
+      {"{\"a\": [\n{\"b\": 1]}", "the { of line 2 is not closed"},
+      {"# text\n{}", "comments are //"},
+      {"{'a': 1}", "double quotes"},
+      {"{a: 1}", "double quotes"},
+      {"{\"a\" 1}", "separated by a colon"},
+      {" \n", "the file is empty"}};
+  for (const auto& [text, advice] : slips) EXPECT_REFUSED(load(text), advice);
+  EXPECT_REFUSED(load("{\n   \"a\": 1,, \"b\": 2\n}"), "found: \"a\": 1,, \"b\": 2");
+}
+
+TEST_F(ConfigDocumentTest, ValuesHaveLinesAndColumns) {
+  write("base.json",
+        "{\n  \"o\": {\"x\": 1,\n        \"y\": [10, \"a\\\"\", true,\n false, null, -1.5e3, {}]}}");
+  Document document = load(
+      "/* \u00e4 */ { \"extends\": \"base.json\",\n\t\"k\\u0061\": \"\u00e4\", \"z\": 1,\n\"o\": {\"n\": "
+      "0}}");
+  const auto place = [&](const std::string& pointer) {
+    const base::Mistake where = document.where(pointer);
+    return where.file.substr(where.file.rfind('/') + 1) + ":" + std::to_string(where.line) + ":" +
+           std::to_string(where.column);
+  };
+  EXPECT_EQ(place("/o/x"), "base.json:2:9");
+  EXPECT_EQ(place("/o/y"), "base.json:3:9");
+  EXPECT_EQ(place("/o/y/0"), "base.json:3:15");
+  EXPECT_EQ(place("/o/y/1"), "base.json:3:19");
+  EXPECT_EQ(place("/o/y/2"), "base.json:3:26");
+  EXPECT_EQ(place("/o/y/3"), "base.json:4:2");
+  EXPECT_EQ(place("/o/y/4"), "base.json:4:9");
+  EXPECT_EQ(place("/o/y/5"), "base.json:4:15");
+  EXPECT_EQ(place("/o/y/6"), "base.json:4:23");
+  EXPECT_EQ(place("/o"), "main.json:3:1");
+  EXPECT_EQ(place("/ka"), "main.json:2:2");
+  EXPECT_EQ(place("/z"), "main.json:2:18") << "columns count characters";
+  EXPECT_EQ(place("/not/here"), "main.json:1:9") << "the nearest value around it";
+  document.set("/z=2");
+  EXPECT_EQ(document.where("/z").line, 0);
+}
+
+TEST_F(ConfigDocumentTest, TellsAllThatWasSaidOfAValue) {
+  write("base.json", R"({"seed": 1, "list": [{"a": 1}], "o": {"x": 1}})");
+  Document document = load("{\"extends\": \"base.json\",\n\"seed\": 2}");
+  document.set("/seed=3");
+  const auto said = document.statements("/seed");
+  ASSERT_EQ(said.size(), 3u);
+  EXPECT_EQ(said[0].value, 1);
+  EXPECT_EQ(said[0].place.line, 1);
+  EXPECT_EQ(said[1].origin.label, document.path());
+  EXPECT_EQ(said[1].place.line, 2);
+  EXPECT_EQ(said[2].origin.label, "--set");
+  EXPECT_TRUE(document.statements("/other").empty());
+  document.set("/list/0/a=5");
+  EXPECT_EQ(document.statements("/list/0/a").size(), 2u);
+  EXPECT_EQ(document.statements("/list").back().pointer, "/list/0/a") << "a part of it";
+  document.set("/list=[{}]");
+  EXPECT_TRUE(document.statements("/list/0/a").empty()) << "gone with the list";
+  document.set("/o={}");
+  EXPECT_TRUE(document.statements("/o/x").empty());
+}
+
+TEST_F(ConfigDocumentTest, StagesAreAddressedByName) {
+  Document document = load(
+      R"({"p": [{"masker": "sink"}, {"masker": "sink", "name": "far"}, {"masker": "x"}, {"masker": "x"}]})");
+  document.set("/p/far/n=1");
+  document.set("/p/sink/n=2");
+  EXPECT_EQ(document.root()["p"][1]["n"], 1);
+  EXPECT_EQ(document.root()["p"][0]["n"], 2);
+  EXPECT_EQ(document.origin("/p/1/n").label, "--set");
+  EXPECT_REFUSED(document.set("/p/x/n=1"), "two list elements have this name");
+  EXPECT_REFUSED(document.set("/p/fra/n=1"), "did you mean \"far\"?");
+}
+
+TEST_F(ConfigDocumentTest, TheSchemaForEditorsIsLeftOut) {
+  EXPECT_EQ(load(R"({"$schema": "s.json", "a": 1})").root(), Json::parse(R"({"a": 1})"));
 }
 
 TEST_F(ConfigDocumentTest, NumbersTooLargeForADoubleAreErrorsOfTheFile) {
@@ -109,7 +189,7 @@ TEST_F(ConfigDocumentTest, ExtendsMistakesAreNamed) {
   EXPECT_REFUSED(load(R"({"extends": ["plain.json", null]})"), "a path or a list of paths");
   EXPECT_REFUSED(load(R"({"extends": "missing.json"})"), "missing.json");
   write("bad.json", "{\n\"a\": }");
-  EXPECT_REFUSED(load(R"({"extends": "bad.json"})"), "bad.json: not valid JSON: line 2");
+  EXPECT_REFUSED(load(R"({"extends": "bad.json"})"), "bad.json:2:6: not valid JSON");
 }
 
 TEST_F(ConfigDocumentTest, ADiamondOfBasesIsNoCircle) {

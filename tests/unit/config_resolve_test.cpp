@@ -228,7 +228,7 @@ TEST(ConfigResolve, MistakesSayWhereAndWhatInstead) {
        "\"top_k\" | \"top_p\" | \"threshold\""},
       {with_members(R"({"input": {}})"), "/input", "one of four kinds"},
       {with_members(R"({"input": {"trce": "x"}})"), "/input", "did you mean \"trace\"?"},
-      {with_members(R"({"input": {"trace": "x", "npz": "y"}})"), "/input", "one of four kinds"},
+      {with_members(R"({"input": {"trace": "x", "npz": "y"}})"), "/input", "not trace and npz"},
       {with_members(R"({"input": {"trace": 1}})"), "/input", "one of four kinds"},
       {with_members(R"({"input": {"trace": "x", "keys": 1}})"), "/input/keys", "unknown key"},
       {with_members(R"({"input": {"workload": "needles"}})"), "/input/workload", "did you mean \"needle\"?"},

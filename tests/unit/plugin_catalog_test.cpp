@@ -88,8 +88,8 @@ TEST_F(PluginCatalogTest, TheFirstFileThatHoldsAnIdWins) {
 TEST_F(PluginCatalogTest, AFileReachedTwiceShadowsNothing) {
   install("sink", "one", "sink.so");
   fs::create_directory_symlink(folder_ / "one", folder_ / "link");
-  const Catalog catalog =
-      Catalog::scan({{}, {{folder_ / "one", ""}, {folder_ / "link", ""}, {folder_ / "one/", ""}}}, ATTNLAB_PROGRAM);
+  const Catalog catalog = Catalog::scan(
+      {{}, {{folder_ / "one", ""}, {folder_ / "link", ""}, {folder_ / "one/", ""}}}, ATTNLAB_PROGRAM);
   EXPECT_EQ(catalog.entries().size(), 1u);
   EXPECT_TRUE(catalog.shadowed().empty());
 }
@@ -109,7 +109,8 @@ TEST_F(PluginCatalogTest, BadFilesOfAFolderAreRememberedWithTheirReason) {
             hollow.begin() + static_cast<int64_t>(std::min<size_t>(hollow.size(), 16384)), '\0');
   io::write_bytes(folder_ / "one/hollow.so", hollow);
 
-  const Catalog catalog = Catalog::scan({{}, {{folder_ / "one", ""}, {folder_ / "no_such_folder", ""}}}, ATTNLAB_PROGRAM);
+  const Catalog catalog =
+      Catalog::scan({{}, {{folder_ / "one", ""}, {folder_ / "no_such_folder", ""}}}, ATTNLAB_PROGRAM);
   EXPECT_NE(catalog.find("sink"), nullptr);
   std::map<std::string, std::string> reasons;
   for (const auto& file : catalog.refused()) reasons[fs::path(file.path).filename()] = file.refused;
