@@ -16,18 +16,27 @@ namespace fs = std::filesystem;
 using base::UserError;
 using io::Json;
 
-constexpr size_t size_limit = size_t{64} << 20;
-constexpr int depth_limit = 64;
+constexpr size_t size_limit = size_t{8} << 20;
+constexpr size_t depth_limit = 64;
+/// Members of one object: Json keeps their order and finds one by looking at all.
+constexpr size_t member_limit = 1024;
 /// Files read for one config: n files that each name the next one twice would be 2^n readings.
 constexpr int file_limit = 1000;
+
+std::string too_deep() {
+  return fmt::format("nested more than {} levels deep", depth_limit);
+}
 
 /// Watches a parse: where it is, keys that an object holds twice, and how deep it is.
 class ParseWatch {
  public:
   /// For Json::parse. False drops what was parsed.
   bool operator()(int depth, Json::parse_event_t event, Json& parsed) {
-    too_deep_ = too_deep_ || depth > depth_limit;
-    if (too_deep_) return false;
+    if (static_cast<size_t>(depth) > depth_limit) excess_ = too_deep();
+    if (!open_.empty() && open_.back().keys.size() > member_limit) {
+      excess_ = fmt::format("an object has more than {} members", member_limit);
+    }
+    if (!excess_.empty()) return false;
     switch (event) {
       case Json::parse_event_t::object_start:
       case Json::parse_event_t::array_start:
@@ -49,12 +58,9 @@ class ParseWatch {
     return true;
   }
   /// Throws UserError at `prefix` + the place for a duplicate key (nlohmann would silently keep the last),
-  /// and for nesting that would overflow the stack later.
+  /// for nesting that would overflow the stack later, and for objects that would take for ever.
   void check(const std::string& file, const std::string& prefix) const {
-    if (too_deep_) {
-      throw UserError(fmt::format("nested more than {} levels deep", depth_limit),
-                      {.file = file, .pointer = prefix});
-    }
+    if (!excess_.empty()) throw UserError(excess_, {.file = file, .pointer = prefix});
     if (duplicate_.empty()) return;
     throw UserError(
         "the key \"" + duplicate_.substr(duplicate_.rfind('/') + 1) + "\" appears twice in one object",
@@ -81,7 +87,7 @@ class ParseWatch {
 
   std::vector<Container> open_;
   std::string duplicate_;
-  bool too_deep_ = false;
+  std::string excess_;
 };
 
 /// Strict parsing, with comments.
@@ -247,7 +253,9 @@ void Document::set(const std::string& assignment) {
 void Document::set(const std::string& pointer, Json value, const Origin& origin) {
   Json* place = &root_;
   std::string walked;
-  for (const auto& token : split(pointer)) {
+  const std::vector<std::string> tokens = split(pointer);
+  if (tokens.size() > depth_limit) throw UserError(too_deep(), {.file = origin.label});
+  for (const auto& token : tokens) {
     base::Mistake mistake{.file = origin.label, .pointer = walked + "/" + escape(token)};
     if (place->is_null() && token == "-") *place = Json::array();
     if (place->is_array()) {
