@@ -13,10 +13,11 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!note) return 0;
   size_t letters = 0;
   for (const auto& id : note->ids) {
-    ATTNLAB_CHECK(!id.empty(), "an empty id");
+    ATTNLAB_CHECK(!id.empty() && fuzz::is_printable(id), id);
     letters += id.size();
   }
-  ATTNLAB_CHECK(letters <= sizeof(attnlab_note::ids), "more ids than the note holds");
+  // A byte may be shown as "\xff".
+  ATTNLAB_CHECK(letters <= 4 * sizeof(attnlab_note::ids), "more ids than the note holds");
   const std::string refused = plugin::refusal(*note);
   ATTNLAB_CHECK(fuzz::is_printable(refused), refused);
   return 0;
