@@ -22,6 +22,23 @@ std::string render(const std::string& summary, const Mistake& mistake) {
   return text;
 }
 
+/// Bytes of the UTF-8 character at the start of `text`, 0 when there is none or it is a control character.
+size_t printable_character(std::string_view text) {
+  const auto byte = [&](size_t at) { return at < text.size() ? static_cast<unsigned char>(text[at]) : 0U; };
+  const unsigned first = byte(0);
+  if (first < 0x80) return first >= 0x20 && first != 0x7f ? 1 : 0;
+  const size_t size = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+  uint32_t code = first & (0xffU >> (size + 1));
+  for (size_t i = 1; i < size; ++i) {
+    if ((byte(i) & 0xc0) != 0x80) return 0;
+    code = code << 6 | (byte(i) & 0x3f);
+  }
+  // Out: what fewer bytes could code, C1 controls, surrogates, code points past the last.
+  const uint32_t smallest = size == 2 ? 0xa0 : size == 3 ? 0x800 : 0x10000;
+  const bool surrogate = code >= 0xd800 && code <= 0xdfff;
+  return first < 0xc2 || first > 0xf4 || code < smallest || code > 0x10ffff || surrogate ? 0 : size;
+}
+
 /// Optimal string alignment distance; O(|a| |b|).
 size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::vector<size_t>> d(a.size() + 1, std::vector<size_t>(b.size() + 1));
@@ -42,10 +59,24 @@ size_t edit_distance(std::string_view a, std::string_view b) {
 }  // namespace
 
 UserError::UserError(std::string summary, Mistake mistake, Exit exit)
-    : std::runtime_error(render(summary, mistake)),
+    : std::runtime_error(escape_unprintable(render(summary, mistake))),
       summary_(std::move(summary)),
       mistake_(std::move(mistake)),
       exit_(exit) {}
+
+std::string escape_unprintable(std::string_view text) {
+  std::string result;
+  while (!text.empty()) {
+    const size_t size = text[0] == '\n' ? 1 : printable_character(text);
+    if (size > 0) {
+      result += text.substr(0, size);
+    } else {
+      result += fmt::format("\\x{:02x}", static_cast<unsigned char>(text[0]));
+    }
+    text.remove_prefix(std::max<size_t>(size, 1));
+  }
+  return result;
+}
 
 std::string nearest(std::string_view word, const std::vector<std::string>& candidates) {
   // Words longer than this are not typing slips, and the distance is quadratic.

@@ -29,7 +29,8 @@ struct Mistake {
   std::string suggestion;    ///< the nearest right thing, or the command that mends it
 };
 
-/// A mistake of the user or of a file: shown as it is, never with a stack trace.
+/// A mistake of the user or of a file: shown as it is, never with a stack trace. `what()` is printable,
+/// whatever bytes of files its fields quote.
 class UserError : public std::runtime_error {
  public:
   explicit UserError(std::string summary, Mistake mistake = {}, Exit exit = Exit::invalid);
@@ -43,6 +44,10 @@ class UserError : public std::runtime_error {
   Mistake mistake_;
   Exit exit_;
 };
+
+/// `text` with control characters other than newlines and bytes that are no UTF-8 written as "\x1b": safe for
+/// a terminal and for JSON.
+std::string escape_unprintable(std::string_view text);
 
 /// The candidate nearest to `word` by edit distance (transpositions count one), or "" when none is near.
 std::string nearest(std::string_view word, const std::vector<std::string>& candidates);

@@ -16,7 +16,7 @@ using base::UserError;
 using io::Json;
 
 /// Of a config and all that it extends.
-constexpr size_t size_limit = size_t{64} << 20;
+constexpr size_t size_limit = size_t{8} << 20;
 /// Files read for one config: n files that each name the next one twice would be 2^n readings.
 constexpr int file_limit = 1000;
 
@@ -141,7 +141,8 @@ Document Document::load(const std::string& path) {
   size_t bytes = 0;
   // Bases first, so that the file itself wins.
   auto read = [&](auto& self, const std::string& file, const Mistake& wanted) -> void {
-    const fs::path identity = fs::weakly_canonical(file);
+    std::error_code ignored;
+    const fs::path identity = fs::weakly_canonical(file, ignored);
     auto same = [&](const auto& other) { return other.first == identity; };
     if (const auto first = std::find_if(open.begin(), open.end(), same); first != open.end()) {
       Mistake mistake = wanted;
@@ -198,7 +199,9 @@ void Document::set(const std::string& assignment) {
 void Document::set(const std::string& pointer, Json value, const Origin& origin) {
   Json* place = &root_;
   std::string walked;
-  for (const auto& token : split_pointer(pointer)) {
+  const std::vector<std::string> tokens = split_pointer(pointer);
+  if (tokens.size() > depth_limit) throw UserError(too_deep(), {.file = origin.label});
+  for (const auto& token : tokens) {
     Mistake mistake{.file = origin.label, .pointer = walked + "/" + escape(token)};
     if (place->is_null() && token == "-") *place = Json::array();
     if (place->is_array()) {

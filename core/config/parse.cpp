@@ -15,7 +15,8 @@ using base::Mistake;
 using base::UserError;
 using io::Json;
 
-constexpr int depth_limit = 64;
+/// Members of one object: Json keeps their order and finds one by looking at all.
+constexpr size_t member_limit = 1024;
 constexpr size_t place_limit = 100'000;
 
 /// Offsets, asked for in ascending order, as lines and columns; O(text) for all of them together.
@@ -87,13 +88,16 @@ class ParseWatch {
   Json parse() {
     const CountingIterator begin(text_.data(), &read_), end(text_.data() + text_.size(), &read_);
     Json json = Json::parse(begin, end, std::ref(*this), true, kind_ == TextKind::file);
-    if (too_deep_) throw UserError(fmt::format("nested more than {} levels deep", depth_limit), where_);
+    if (!excess_.empty()) throw UserError(excess_, where_);
     return json;
   }
   /// For Json::parse. False drops what was parsed.
   bool operator()(int depth, Json::parse_event_t event, Json& parsed) {
-    too_deep_ = too_deep_ || depth > depth_limit;
-    if (too_deep_) return false;
+    if (static_cast<size_t>(depth) > depth_limit) excess_ = too_deep();
+    if (!open_.empty() && open_.back().keys.size() > member_limit) {
+      excess_ = fmt::format("an object has more than {} members", member_limit);
+    }
+    if (!excess_.empty()) return false;
     switch (event) {
       case Json::parse_event_t::object_start:
       case Json::parse_event_t::array_start:
@@ -178,7 +182,7 @@ class ParseWatch {
   size_t read_ = 0;
   Places places_;
   std::vector<Container> open_;
-  bool too_deep_ = false;
+  std::string excess_;
 };
 
 /// The last character before `offset` that is no white space, or 0.
@@ -248,6 +252,10 @@ std::string line_at(const std::string& text, size_t offset) {
 }
 
 }  // namespace
+
+std::string too_deep() {
+  return fmt::format("nested more than {} levels deep", depth_limit);
+}
 
 ParsedText parse_text(const std::string& text, const Mistake& where, TextKind kind) {
   ParseWatch watch(text, where, kind);

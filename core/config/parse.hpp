@@ -3,6 +3,7 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 #include "core/base/error.hpp"
 #include "core/io/json.hpp"
@@ -18,6 +19,11 @@ struct Place {
 /// JSON pointer -> where the member's key, or the list element, begins. "" is the outermost value.
 using Places = std::map<std::string, Place>;
 
+/// Levels of nesting of a text or a pointer: more would overflow the stack later.
+constexpr size_t depth_limit = 64;
+/// "nested more than 64 levels deep".
+std::string too_deep();
+
 struct ParsedText {
   io::Json json;
   Places places;  ///< of the first 100 000 values
@@ -29,8 +35,8 @@ enum class TextKind {
 };
 
 /// Throws UserError for syntax errors, for a key that an object holds twice (nlohmann would silently keep the
-/// last) and for nesting that would overflow the stack later. `where` is the start of these errors: its file,
-/// and the pointer that the text stands for. O(text).
+/// last), for nesting beyond depth_limit and for objects that would take for ever. `where` is the start of
+/// these errors: its file, and the pointer that the text stands for. O(text).
 ParsedText parse_text(const std::string& text, const base::Mistake& where, TextKind kind);
 
 /// "a/b~c" -> "a~1b~0c", for building JSON pointers.

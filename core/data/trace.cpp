@@ -49,7 +49,8 @@ class ManifestReader {
   explicit ManifestReader(std::string file) : file_(std::move(file)) {
     std::string text = io::read_text(file_, max_manifest_bytes);
     try {
-      root_ = json::parse(text);
+      // No member that is read is nested deeper than a list; what is deeper is dropped while parsing.
+      root_ = json::parse(text, [](int depth, json::parse_event_t, json&) { return depth <= 2; });
     } catch (const json::exception& e) {
       throw base::UserError("not valid JSON", {.file = file_, .found = e.what()});
     }

@@ -1,7 +1,6 @@
 #include "core/plugin/descriptor.hpp"
 
 #include <algorithm>
-#include <stdexcept>
 #include <utility>
 
 namespace attnlab::plugin {
@@ -16,14 +15,12 @@ bool is_id(const std::string& id) {
          id.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_.-") == std::string::npos;
 }
 
-/// Refuses parameters that the host cannot read or whose keys it reads itself.
+[[noreturn]] void refuse(const Descriptor& d, const std::string& why) {
+  throw base::UserError(d.id + ": " + why, {}, base::Exit::plugin_broken);
+}
+
+/// Refuses parameters whose keys the host reads itself.
 void check_parameter(const Descriptor& d, const Parameter& p) {
-  const auto known = [](ParameterType type) { return name_of(type) != "unknown"; };
-  const bool list = p.type == ParameterType::list;
-  const bool nested = p.item_type == ParameterType::list || p.item_type == ParameterType::pipeline;
-  if (!known(p.type) || (list && (nested || !known(p.item_type)))) {
-    throw std::runtime_error(d.id + ": parameter \"" + p.key + "\" has a type that does not exist");
-  }
   static const std::vector<std::string> of_stages = {"masker", "name"};
   static const std::vector<std::string> of_selectors = {"select", "share", "reduce",   "heavy_size",
                                                         "top_p",  "of",    "threshold"};
@@ -31,8 +28,20 @@ void check_parameter(const Descriptor& d, const Parameter& p) {
     return std::find(keys.begin(), keys.end(), p.key) != keys.end();
   };
   if (reserved(of_stages) || (d.facet == Facet::scorer && reserved(of_selectors))) {
-    throw std::runtime_error(d.id + ": \"" + p.key + "\" is a key of the host and cannot be a parameter");
+    refuse(d, "\"" + p.key + "\" is a key of the host and cannot be a parameter");
   }
+}
+
+/// What every method must keep, wherever its description comes from.
+void check(const Descriptor& d) {
+  if (!is_id(d.id)) {
+    throw base::UserError("a method's id must be 1 to 64 characters of a-z 0-9 _ . -, found \"" + d.id + "\"",
+                          {}, base::Exit::plugin_broken);
+  }
+  if (d.summary.empty()) refuse(d, "a method needs a summary");
+  if (name_of(d.facet) == "unknown") refuse(d, "unknown facet");
+  if (d.facet == Facet::scorer && d.selector.empty()) refuse(d, "a scorer needs a default selector");
+  for (const auto& parameter : d.parameters) check_parameter(d, parameter);
 }
 
 }  // namespace
@@ -70,33 +79,19 @@ Descriptor from_abi(const attnlab_method& method) {
   d.selector = text_of(method.selector);
   d.facet = static_cast<Facet>(method.facet);
   d.flags = method.flags;
-  if (!is_id(d.id)) {
-    throw std::runtime_error("a method's id must be 1 to 64 characters of a-z 0-9 _ . -, found \"" + d.id +
-                             "\"");
-  }
-  if (d.summary.empty()) throw std::runtime_error(d.id + ": a method needs a summary");
   for (uint64_t i = 0; i < method.parameter_count; ++i)
     d.parameters.push_back(from_abi(*method.parameters[i]));
-  for (const auto& parameter : d.parameters) check_parameter(d, parameter);
+  check(d);
   const auto* table = method.masker;
-  switch (d.facet) {
-    case Facet::masker:
-      if (table == nullptr || table->select == nullptr)
-        throw std::runtime_error(d.id + ": a masker needs `select`");
-      break;
-    case Facet::scorer:
-      if (table == nullptr || table->score == nullptr)
-        throw std::runtime_error(d.id + ": a scorer needs `score`");
-      if (d.selector.empty()) throw std::runtime_error(d.id + ": a scorer needs a default selector");
-      break;
-    case Facet::scheme:
-      if (method.scheme == nullptr) throw std::runtime_error(d.id + ": a scheme needs its table");
-      break;
-    default:
-      throw std::runtime_error(d.id + ": unknown facet");
+  if (d.facet == Facet::masker && (table == nullptr || table->select == nullptr)) {
+    refuse(d, "a masker needs `select`");
   }
+  if (d.facet == Facet::scorer && (table == nullptr || table->score == nullptr)) {
+    refuse(d, "a scorer needs `score`");
+  }
+  if (d.facet == Facet::scheme && method.scheme == nullptr) refuse(d, "a scheme needs its table");
   if (table != nullptr && (table->columns == nullptr) != (table->encode == nullptr)) {
-    throw std::runtime_error(d.id + ": `columns` and `encode` come together");
+    refuse(d, "`columns` and `encode` come together");
   }
   return d;
 }
@@ -118,13 +113,14 @@ io::Json to_json(const Descriptor& d) {
 Descriptor descriptor_from_json(const io::Json& json) {
   Descriptor d;
   d.id = json.at("id");
-  d.facet = static_cast<Facet>(json.at("facet").get<int32_t>());
-  d.flags = json.at("flags");
+  d.facet = static_cast<Facet>(whole_number<int32_t>(json.at("facet")));
+  d.flags = whole_number<uint64_t>(json.at("flags"));
   d.summary = json.at("summary");
   d.paper = json.at("paper");
   d.version = json.at("version");
   d.selector = json.at("selector");
   for (const auto& parameter : json.at("parameters")) d.parameters.push_back(parameter_from_json(parameter));
+  check(d);
   return d;
 }
 

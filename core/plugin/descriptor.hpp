@@ -25,9 +25,11 @@ struct Descriptor {
 /// "refine, samples, oracle ...".
 std::string flag_names(uint64_t flags);
 
-/// Copies and checks a descriptor; throws std::runtime_error that says which rule the method breaks.
+/// Copies and checks a descriptor; throws UserError (Exit::plugin_broken) that says which rule the method
+/// breaks.
 Descriptor from_abi(const attnlab_method& method);
 io::Json to_json(const Descriptor& descriptor);
+/// The same checks. Throws Json::exception for JSON of another form.
 Descriptor descriptor_from_json(const io::Json& json);
 
 }  // namespace attnlab::plugin

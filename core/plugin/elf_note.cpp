@@ -7,6 +7,8 @@
 #include <sstream>
 #include <utility>
 
+#include "core/base/error.hpp"
+
 namespace attnlab::plugin {
 namespace {
 
@@ -21,7 +23,7 @@ std::optional<T> read_at(std::span<const std::byte> bytes, uint64_t offset) {
 
 template <size_t N>
 std::string bounded_text(const char (&text)[N]) {
-  return {text, strnlen(text, N)};
+  return base::escape_unprintable({text, strnlen(text, N)});
 }
 
 /// Notes looked at in one file. Libraries hold a handful; a hostile one must not cost segments x notes.

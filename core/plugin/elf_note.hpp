@@ -11,7 +11,7 @@
 
 namespace attnlab::plugin {
 
-/// What `.note.attnlab` says.
+/// What `.note.attnlab` says; texts are printable, whatever bytes the file holds.
 struct ElfNote {
   uint32_t abi_major = 0, abi_minor = 0, flags = 0, cpu_features = 0;
   std::string sdk_version, compiler;

@@ -8,6 +8,7 @@
 #include <limits>
 #include <memory>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -82,10 +83,22 @@ io::Json to_json(const Value& value);
 /// Human text of a value: `128`, `10%`, `true`.
 std::string to_text(const Value& value);
 
+/// Throws UserError (Exit::plugin_broken) for a type that does not exist, lists of lists included.
 Parameter from_abi(const attnlab_parameter& parameter);
 /// For the probe: descriptors travel between processes as JSON.
 io::Json to_json(const Parameter& parameter);
+/// The same check. Throws Json::exception for JSON of another form.
 Parameter parameter_from_json(const io::Json& json);
+
+/// An integer of JSON that fits; throws UserError for anything else.
+template <class Integer>
+Integer whole_number(const io::Json& json) {
+  const bool fits = json.is_number_unsigned()
+                        ? std::in_range<Integer>(json.get<uint64_t>())
+                        : json.is_number_integer() && std::in_range<Integer>(json.get<int64_t>());
+  if (!fits) throw base::UserError("not a whole number in range", {.found = json.type_name()});
+  return json.get<Integer>();
+}
 
 /// Values in the layout of abi.h, with the memory they point to. Immovable because of those pointers.
 class ValuePack {

@@ -9,6 +9,7 @@
 namespace attnlab::plugin {
 namespace {
 
+using base::UserError;
 using io::Json;
 
 std::string text_of(attnlab_text text) {
@@ -57,6 +58,15 @@ Value value_from_abi(const attnlab_value& v, ParameterType type, ParameterType i
   return {};
 }
 
+/// Lists of lists would be values of any depth, which no method needs and recursive readers cannot bear.
+void check_type(const Parameter& p) {
+  const auto known = [](ParameterType type) { return name_of(type) != "unknown"; };
+  const bool nested = p.item_type == ParameterType::list || p.item_type == ParameterType::pipeline;
+  if (known(p.type) && (p.type != ParameterType::list || (known(p.item_type) && !nested))) return;
+  throw UserError("parameter \"" + p.key + "\" has a type that does not exist", {},
+                  base::Exit::plugin_broken);
+}
+
 /// Infinite bounds do not exist in JSON: they are left out.
 void put_bound(Json& json, const char* key, double value) {
   if (std::isfinite(value)) json[key] = value;
@@ -95,6 +105,7 @@ Parameter from_abi(const attnlab_parameter& p) {
   result.key = text_of(p.key);
   result.type = static_cast<ParameterType>(p.type);
   result.item_type = static_cast<ParameterType>(p.item_type);
+  check_type(result);
   result.required = p.required != 0;
   result.unit = text_of(p.unit);
   result.doc = text_of(p.doc);
@@ -136,9 +147,11 @@ Json to_json(const Parameter& p) {
 Parameter parameter_from_json(const Json& json) {
   Parameter p;
   p.key = json.at("key");
-  p.type = static_cast<ParameterType>(json.at("type").get<int32_t>());
-  if (json.contains("item_type"))
-    p.item_type = static_cast<ParameterType>(json.at("item_type").get<int32_t>());
+  p.type = static_cast<ParameterType>(whole_number<int32_t>(json.at("type")));
+  if (json.contains("item_type")) {
+    p.item_type = static_cast<ParameterType>(whole_number<int32_t>(json.at("item_type")));
+  }
+  check_type(p);
   p.required = json.at("required");
   p.unit = json.at("unit");
   p.doc = json.at("doc");

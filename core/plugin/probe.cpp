@@ -7,7 +7,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 
 #include "core/base/hash.hpp"
 #include "core/base/mapped_file.hpp"
@@ -22,6 +21,7 @@ namespace fs = std::filesystem;
 using io::Json;
 
 constexpr std::chrono::seconds time_limit{5};
+constexpr size_t output_limit = size_t{16} << 20;
 
 /// Identity of a file's content without reading it.
 std::string stamp(const std::string& path) {
@@ -44,60 +44,47 @@ std::string cache_file(const std::string& path, const std::string& program) {
   return (folder / "attnlab" / ("probe-" + base::hash_hex(key) + ".json")).string();
 }
 
-/// Reads {"refused": "..."} or {"methods": [...]}. Throws Json::exception or UserError for anything else.
-void read_description(const Json& json, ProbedFile& result) {
-  if (json.contains("refused")) {
-    result.refused = json.at("refused").get<std::string>();
-    return;
-  }
-  std::vector<Descriptor> methods;
-  for (const auto& method : json.at("methods")) methods.push_back(descriptor_from_json(method));
-  result.methods = std::move(methods);
-}
-
 /// A cache is a convenience: whatever is wrong with it means a fresh probe, never an error.
 bool read_cache(const std::string& file, ProbedFile& result) {
-  std::ifstream stream(file);
-  if (!stream) return false;
   try {
-    read_description(Json::parse(stream), result);
+    read_description(io::read_text(file, output_limit), result);
     return true;
-  } catch (const Json::exception&) {
-    return false;
   } catch (const base::UserError&) {
     return false;
   }
 }
 
-void write_cache(const std::string& file, const Json& json) {
+void write_cache(const std::string& file, const std::string& text) {
   std::error_code ignored;
   fs::create_directories(fs::path(file).parent_path(), ignored);
   try {
-    io::write_file_atomically(file, json.dump());
+    io::write_file_atomically(file, text);
   } catch (const base::UserError&) {
     // A read-only home only costs the next probe.
   }
 }
 
-/// Runs the child; returns {"refused": "..."} or {"methods": [...]}.
-Json run_probe(const std::string& path, const std::string& program) {
-  ChildResult child = run_child({program, "plugin-probe", path}, time_limit);
+/// What the child prints, or {"refused": "..."} when it fails.
+struct Answer {
+  std::string text;
+  bool timed_out = false;
+};
+
+Answer run_probe(const std::string& path, const std::string& program) {
+  const ChildResult child = run_child({program, "plugin-probe", path}, time_limit);
+  std::string words;
   if (child.timed_out) {
-    return {{"refused", fmt::format("it did not describe itself within {} s", time_limit.count())},
-            {"timed_out", true}};
-  }
-  if (child.signal != 0) {
-    return {{"refused", fmt::format("it crashes when loaded ({})", ::strsignal(child.signal))}};
-  }
-  Json json = Json::parse(child.output, nullptr, false);
-  if (child.exit_code != 0 || json.is_discarded() || !json.contains("methods")) {
-    std::string words = child.errors.empty()
-                            ? fmt::format("it ended the probe with exit code {}", child.exit_code)
-                            : child.errors;
+    words = fmt::format("it did not describe itself within {} s", time_limit.count());
+  } else if (child.signal != 0) {
+    words = fmt::format("it crashes when loaded ({})", ::strsignal(child.signal));
+  } else if (child.exit_code == 0 && !child.output.empty()) {
+    return {child.output};
+  } else {
+    words = child.errors.empty() ? fmt::format("it ended the probe with exit code {}", child.exit_code)
+                                 : child.errors;
     while (!words.empty() && words.back() == '\n') words.pop_back();
-    return {{"refused", words}};
   }
-  return json;
+  return {Json{{"refused", base::escape_unprintable(words)}}.dump(), child.timed_out};
 }
 
 /// The note answers "what is in it?" before any code runs, so it must say the same as the code.
@@ -135,18 +122,32 @@ ProbedFile probe(const std::string& path, const std::string& program) {
 
     const std::string cached = cache_file(path, program);
     if (cached.empty() || !read_cache(cached, result)) {
-      const Json json = run_probe(path, program);
+      const Answer answer = run_probe(path, program);
+      read_description(answer.text, result);
       // A time-out may be the machine's fault: it is not remembered.
-      if (!cached.empty() && !json.contains("timed_out")) write_cache(cached, json);
-      read_description(json, result);
+      if (!cached.empty() && !answer.timed_out) write_cache(cached, answer.text);
     }
     if (result.refused.empty()) result.refused = wrong_identity(result.note, result.methods);
   } catch (const base::UserError& error) {
     result.refused = error.mistake().file == path ? error.summary() : error.what();
-  } catch (const Json::exception& error) {
-    result.refused = std::string("its description cannot be read: ") + error.what();
   }
   return result;
+}
+
+void read_description(std::string_view text, ProbedFile& result) {
+  try {
+    const Json json = io::parse_untrusted(text, "its description");
+    if (json.contains("refused")) {
+      result.refused = base::escape_unprintable(json.at("refused").get<std::string>());
+      return;
+    }
+    std::vector<Descriptor> methods;
+    for (const auto& method : json.at("methods")) methods.push_back(descriptor_from_json(method));
+    result.methods = std::move(methods);
+  } catch (const Json::exception& error) {
+    throw base::UserError("its description cannot be read", {.found = error.what()},
+                          base::Exit::plugin_broken);
+  }
 }
 
 Json describe_file(const std::string& path) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/plugin/descriptor.hpp"
@@ -21,6 +22,10 @@ struct ProbedFile {
 /// it prints. Never throws for what the file does: the reason is in `refused`. Results are cached in
 /// $XDG_CACHE_HOME/attnlab (or ~/.cache/attnlab) by path, size, modification time and program.
 ProbedFile probe(const std::string& path, const std::string& program);
+
+/// Reads what a probe printed, {"refused": "..."} or {"methods": [...]}, into `refused` or `methods`. Throws
+/// UserError for anything else: a plugin may print what it likes.
+void read_description(std::string_view text, ProbedFile& result);
 
 /// The child's part: loads the file and returns its descriptors as JSON.
 io::Json describe_file(const std::string& path);

@@ -62,8 +62,12 @@ std::string comparison_section(const measure::RunRecord& run, bool numbered) {
   for (size_t i = 0; i < run.pipelines.size(); ++i) {
     const measure::PipelineRecord& pipeline = run.pipelines[i];
     const std::string place = numbered ? fmt::format(R"(<span class="small">{}</span> )", i + 1) : "";
-    body += fmt::format(R"(<tr><th class="who" scope="row"><span class="clamp">{}{}</span></th>)", place,
-                        breakable(pipeline.name));
+    const std::string failed =
+        pipeline.failure.empty()
+            ? ""
+            : fmt::format(R"( <span class="warn" title="{}">failed</span>)", html_text(pipeline.failure));
+    body += fmt::format(R"(<tr><th class="who" scope="row"><span class="clamp">{}{}{}</span></th>)", place,
+                        breakable(pipeline.name), failed);
     for (const Column& column : columns) {
       const double value = column.value(run, pipeline);
       const char* warn = column.key == "empty_rows" && value > 0 ? R"( class="warn")" : "";

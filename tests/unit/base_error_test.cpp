@@ -1,6 +1,7 @@
 // User errors, the nearest word, and hashes.
 #include "core/base/error.hpp"
 
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include "core/base/hash.hpp"
@@ -24,6 +25,30 @@ TEST(BaseUserError, ShowsEveryFieldThatIsSetAndNoOther) {
   EXPECT_EQ(error.summary(), "is out of range");
   EXPECT_EQ(error.mistake().pointer, "/seed");
   EXPECT_EQ(error.exit(), Exit::plugin_missing);
+}
+
+TEST(BaseUserError, IsPrintableWhateverItQuotes) {
+  const UserError error("bad\x1b[31m", {.file = "a\xff", .found = std::string("\0\t", 2)});
+  EXPECT_STREQ(error.what(), "a\\xff: bad\\x1b[31m\n  found: \\x00\\x09");
+  EXPECT_EQ(error.mistake().file, "a\xff") << "fields keep their bytes";
+}
+
+TEST(BaseEscapeUnprintable, KeepsUtf8AndNewlines) {
+  for (const char* text : {"", "a b\n~", "\u00a0\u00e9", "\u0800\ue000\uffff", "\U00010000\U0010ffff"}) {
+    EXPECT_EQ(escape_unprintable(text), text);
+  }
+}
+
+TEST(BaseEscapeUnprintable, WritesWhatIsNoPrintableCharacterAsBytes) {
+  for (const std::string bytes :
+       {"\x7f", "\r", "\x80", "\xc2", "\xc2\x80", "\xc2\x9f", "\xc0\xaf", "\xc1\xbf", "\xe0\x9f\xbf",
+        "\xed\xa0\x80", "\xed\xbf\xbf", "\xe2\x82", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80",
+        "\xf5\x80\x80\x80", "\xff\xbf\xbf\xbf"}) {
+    std::string expected;
+    for (unsigned char byte : bytes) expected += fmt::format("\\x{:02x}", byte);
+    EXPECT_EQ(escape_unprintable("a" + bytes + "b"), "a" + expected + "b");
+  }
+  EXPECT_EQ(escape_unprintable("\xe2\x82z"), "\\xe2\\x82z") << "the next character is not swallowed";
 }
 
 TEST(BaseNearest, FindsTypingSlips) {

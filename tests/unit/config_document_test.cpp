@@ -153,6 +153,22 @@ TEST_F(ConfigDocumentTest, NestingIsLimited) {
   EXPECT_THROW(load(objects), base::UserError) << "cut in the middle";
 }
 
+TEST_F(ConfigDocumentTest, PointersNestNoDeeperThanFiles) {
+  for (const std::string step : {"/a", "/-"}) {
+    std::string pointer = "/x";
+    for (int i = 0; i < 64; ++i) pointer += step;
+    Document document;
+    EXPECT_REFUSED(document.set(pointer + "=1"), "nested more than 64 levels deep");
+    EXPECT_EQ(document.root(), Json::object());
+  }
+}
+
+TEST_F(ConfigDocumentTest, MembersOfAnObjectAreLimited) {
+  std::string text;
+  for (int i = 0; i < 200000; ++i) text += (i > 0 ? ",\"" : "\"") + std::to_string(i) + "\":0";
+  EXPECT_REFUSED(load("{" + text + "}"), "an object has more than 1024 members");
+}
+
 TEST_F(ConfigDocumentTest, MissingFilesAndFoldersAreErrors) {
   EXPECT_REFUSED(Document::load(folder_ / "missing.json"), "missing.json");
   EXPECT_THROW(Document::load(folder_.path()), base::UserError);

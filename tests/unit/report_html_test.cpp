@@ -71,6 +71,16 @@ TEST(ReportHtmlTest, DataKeepsHostileNamesAsText) {
   EXPECT_EQ(data["pictures"]["type"], "uint32");
 }
 
+TEST(ReportHtmlTest, AFailedPipelineSaysSo) {
+  measure::RunRecord run = small_run();
+  run.pipelines[1].failure = "quest.so: <crashed>";
+  run.pipelines[1].active.clear();
+  const std::string page = html(run);
+  expect_balanced(page);
+  EXPECT_TRUE(contains(page, R"(<span class="warn" title="quest.so: &lt;crashed&gt;">failed</span>)"));
+  EXPECT_EQ(count(page, ">failed<"), 1);
+}
+
 TEST(ReportHtmlTest, CellsCarryExactFigures) {
   measure::RunRecord run = small_run();
   run.pipelines[1].quality.output_error.mean = 0.1 + 0.2;

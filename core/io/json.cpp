@@ -1,0 +1,32 @@
+#include "core/io/json.hpp"
+
+#include <vector>
+
+#include "core/base/error.hpp"
+
+namespace attnlab::io {
+
+Json parse_untrusted(std::string_view text, const std::string& what) {
+  constexpr int depth_limit = 64;
+  constexpr size_t member_limit = 1024;
+  std::vector<size_t> members;  // of each object and list that is open
+  bool excess = false;
+  const auto watch = [&](int depth, Json::parse_event_t event, Json&) {
+    using Event = Json::parse_event_t;
+    if (excess) return false;
+    if (event == Event::object_start || event == Event::array_start) members.push_back(0);
+    if (event == Event::object_end || event == Event::array_end) members.pop_back();
+    excess = depth > depth_limit || (event == Event::key && ++members.back() > member_limit);
+    return !excess;
+  };
+  Json json;
+  try {
+    json = Json::parse(text, watch);
+  } catch (const Json::exception& error) {
+    throw base::UserError(what + " is not valid JSON", {.found = error.what()});
+  }
+  if (excess) throw base::UserError(what + " is nested too deeply or has too many members");
+  return json;
+}
+
+}  // namespace attnlab::io
