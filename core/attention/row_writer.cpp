@@ -136,8 +136,9 @@ attnlab_status RowWriter::commit(int64_t count, int32_t flags) {
                                 tile_->problem().key.tokens));
     }
     if (i > 0 && ids[i] <= ids[i - 1]) {
-      return broken(fmt::format("it wrote key {} after key {} for row {}: ids ascend and are unique", ids[i],
-                                ids[i - 1], entry.row));
+      return broken(fmt::format(
+          "it wrote key {} after key {} for row {}: ids ascend and are unique (commit_unsorted sorts them)",
+          ids[i], ids[i - 1], entry.row));
     }
     if (weighted && !(weights[i] >= 0 && std::isfinite(weights[i]))) {
       return broken(

@@ -107,7 +107,16 @@ std::string join(const std::vector<std::string>& words, std::string_view separat
   return text;
 }
 
+namespace {
+thread_local bool broken = false;
+}  // namespace
+
+bool invariant_is_broken() {
+  return broken;
+}
+
 void invariant_broken(const char* condition, const char* file, int line, const std::string& context) {
+  broken = true;
   fmt::print(stderr, "attnlab: broken invariant: {} ({}:{}): {}\n", condition, file, line, context);
   std::abort();
 }

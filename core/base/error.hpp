@@ -58,6 +58,9 @@ std::string did_you_mean(std::string_view word, const std::vector<std::string>& 
 /// "a, b, c".
 std::string join(const std::vector<std::string>& words, std::string_view separator = ", ");
 
+/// Whether this thread is about to abort over a broken invariant. Safe in a signal handler.
+bool invariant_is_broken();
+
 /// Prints the broken invariant with its place and aborts.
 [[noreturn]] void invariant_broken(const char* condition, const char* file, int line,
                                    const std::string& context);

@@ -126,10 +126,8 @@ plugin::Catalog load_catalog(const po::variables_map& values,
 
 const plugin::CatalogEntry& find_method(const plugin::Catalog& catalog, const std::string& id) {
   if (const plugin::CatalogEntry* entry = catalog.find(id); entry != nullptr) return *entry;
-  const std::string refusal = catalog.refusal_of(id);
   throw UserError("no plugin provides \"" + id + "\"",
-                  {.allowed = base::join(catalog.ids()),
-                   .suggestion = refusal.empty() ? base::did_you_mean(id, catalog.ids()) : refusal},
+                  {.allowed = base::join(catalog.ids()), .suggestion = catalog.why_missing(id)},
                   base::Exit::plugin_missing);
 }
 

@@ -37,6 +37,9 @@ std::string help_text(const std::vector<std::string>& words);
 /// The arguments of a command, read by its option table. Throws po::error.
 po::variables_map parse_arguments(const Command& command, const std::vector<std::string>& arguments);
 
+/// The words of this process's command line, as typed.
+const std::vector<std::string>& command_line();
+
 /// Runs a command line and returns the exit code. Errors are printed to stderr.
 int main(int argc, const char* const* argv);
 

@@ -136,7 +136,7 @@ Candidates values_of(const Command& command, const Words& before, const std::str
   const std::string name = what.substr(0, what.find(' '));
   if (name == "/PTR=VALUE") return assignments(config_values(command, before), typed);
   if (name == "[PTR]") return {Candidates::Kind::words, pointers(config_values(command, before), typed, "")};
-  if (name == "ID") return {Candidates::Kind::words, method_ids(command, before)};
+  if (name == "ID" || name == "[ID]") return {Candidates::Kind::words, method_ids(command, before)};
   if (name == "N" || name == "LIST") return {};
   if (name == "DIR") return {Candidates::Kind::folders, {}};
   if (Words choices = listed_choices(description); !choices.empty())

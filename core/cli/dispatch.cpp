@@ -10,6 +10,8 @@
 namespace attnlab::cli {
 namespace {
 
+std::vector<std::string> process_words;
+
 using base::Exit;
 using base::UserError;
 
@@ -164,7 +166,12 @@ po::variables_map parse_arguments(const Command& command, const std::vector<std:
   return values;
 }
 
+const std::vector<std::string>& command_line() {
+  return process_words;
+}
+
 int main(int argc, const char* const* argv) {
+  process_words.assign(argv, argv + argc);
   try {
     return dispatch({argv + 1, argv + argc});
   } catch (const UserError& error) {

@@ -54,7 +54,7 @@ struct Diagnosis {
 
  private:
   void print(const ProbedFile& file) {
-    const std::string name = fs::path(file.path).filename().string();
+    const std::string name = base::escape_unprintable(fs::path(file.path).filename().string());
     if (!file.refused.empty()) {
       ++refused;
       fmt::print("  REFUSED   {}: {}\n", name, indented(file.refused));
@@ -69,7 +69,11 @@ struct Diagnosis {
         shadowed.push_back(id + " by " + winner->second);
       }
     }
-    if (!used.empty()) fmt::print("  ok        {}: {}\n", name, base::join(used));
+    const bool fast_math = (file.note.flags & ATTNLAB_NOTE_FAST_MATH) != 0;
+    if (!used.empty()) {
+      fmt::print("  ok        {}: {}{}\n", name, base::join(used),
+                 fast_math ? " (compiled with -ffast-math: its sums depend on its compiler)" : "");
+    }
     if (!shadowed.empty()) fmt::print("  SHADOWED  {}: {}\n", name, base::join(shadowed));
   }
 };

@@ -51,33 +51,30 @@ class TemporaryFolder {
   fs::path path_;
 };
 
-/// Ctrl-C goes to the child too, which ends in an orderly way; the parent waits for that.
-class IgnoreInterrupt {
- public:
-  IgnoreInterrupt() : old_(std::signal(SIGINT, SIG_IGN)) {}
-  ~IgnoreInterrupt() { std::signal(SIGINT, old_); }
-  IgnoreInterrupt(const IgnoreInterrupt&) = delete;
-  IgnoreInterrupt& operator=(const IgnoreInterrupt&) = delete;
+volatile std::sig_atomic_t stop_signal = 0;
+volatile pid_t running_child = 0;
 
- private:
-  void (*old_)(int);
-};
-
-void write_failures(const std::string& path, const std::map<std::string, std::string>& message_of) {
-  std::string text;
-  for (const auto& [pipeline, message] : message_of) text += pipeline + "\t" + message + "\n";
-  io::write_file_atomically(path, text);
+/// Ctrl-C reaches the child too, which ends in an orderly way; SIGTERM is passed on. The parent waits for the
+/// child's end and starts no other.
+void note_stop(int signal) {
+  stop_signal = signal;
+  if (signal == SIGTERM && running_child > 0) ::kill(running_child, SIGTERM);
 }
 
-/// `attnlab run A B --isolate` -> `attnlab run-child --failures F A B`.
+void append_failure(const std::string& path, const std::string& pipeline, const std::string& reason) {
+  io::OutputFile file(path, io::OutputFile::Mode::append, path);
+  file.write(pipeline + "\t" + reason + "\t" + reason + "\n");
+}
+
+/// `attnlab run A B --isolate` -> `attnlab run-child --typed TEXT --failures F A B`.
 std::vector<std::string> child_command(const std::string& failures, const std::string& scratch) {
-  std::vector<std::string> words = typed_command();
-  std::erase(words, "--isolate");
-  words[0] = plugin::probe_program();
-  words[1] = "run-child";
-  std::vector<std::string> own{"--failures", failures};
-  if (!scratch.empty()) own.insert(own.end(), {"--scratch", scratch});
-  words.insert(words.begin() + 2, own.begin(), own.end());
+  const std::vector<std::string>& typed = command_line();
+  std::vector<std::string> words{plugin::probe_program(), "run-child",  "--typed",
+                                 shell_text(typed),       "--failures", failures};
+  if (!scratch.empty()) words.insert(words.end(), {"--scratch", scratch});
+  for (size_t i = 2; i < typed.size(); ++i) {
+    if (typed[i] != "--isolate") words.push_back(typed[i]);
+  }
   return words;
 }
 
@@ -98,54 +95,49 @@ Ending run_child_process(const std::vector<std::string>& words, bool silent) {
     ::posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
     ::posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
   }
-  // The child must not inherit that the parent ignores Ctrl-C.
-  posix_spawnattr_t attributes;
-  ::posix_spawnattr_init(&attributes);
-  sigset_t defaults;
-  sigemptyset(&defaults);
-  sigaddset(&defaults, SIGINT);
-  ::posix_spawnattr_setsigdefault(&attributes, &defaults);
-  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
   std::vector<char*> arguments;
   for (const auto& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);
   pid_t pid = 0;
-  const int failure = ::posix_spawn(&pid, words[0].c_str(), &actions, &attributes, arguments.data(), environ);
+  const int failure = ::posix_spawn(&pid, words[0].c_str(), &actions, nullptr, arguments.data(), environ);
   ::posix_spawn_file_actions_destroy(&actions);
-  ::posix_spawnattr_destroy(&attributes);
   if (failure != 0) {
     throw UserError(std::string("cannot start a process: ") + std::strerror(failure), {.file = words[0]},
                     Exit::failed);
   }
+  running_child = pid;
   int status = 0;
   while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }
+  running_child = 0;
   if (WIFSIGNALED(status)) return {-1, ::strsignal(WTERMSIG(status))};
   return {WEXITSTATUS(status), ""};
 }
 
-/// A child that vanished left no word about the culprit: each pipeline that is left runs alone. Returns what
-/// became of those that vanish again.
-std::map<std::string, std::string> find_culprits(const std::vector<std::string>& pipelines,
-                                                 const ChildFailures& known, const TemporaryFolder& folder) {
-  std::map<std::string, std::string> culprits;
+/// A child that vanished left no word about the culprit: each pipeline that is left runs alone. Appends what
+/// became of those that vanish again to `file`; false when there is none.
+bool find_culprits(const std::vector<std::string>& pipelines, const std::string& file,
+                   const TemporaryFolder& folder) {
+  const ChildFailures known = ChildFailures::read(file);
+  bool found = false;
   for (const auto& suspect : pipelines) {
-    if (known.message_of.contains(suspect)) continue;
-    std::map<std::string, std::string> others;
+    if (known.of.contains(suspect)) continue;
+    const std::string alone = folder / "alone";
+    io::write_file_atomically(alone, "");
     for (const auto& other : pipelines) {
-      if (other != suspect) others[other] = "left out";
+      if (other != suspect) append_failure(alone, other, "left out");
     }
-    const std::string file = folder / "alone";
-    write_failures(file, others);
-    const Ending ending = run_child_process(child_command(file, folder / "scratch"), true);
-    const ChildFailures after = ChildFailures::read(file);
-    if (const auto told = after.message_of.find(suspect); told != after.message_of.end()) {
-      culprits[suspect] = told->second;
-    } else if (!after.done) {
-      culprits[suspect] = ending.text();
-    }
+    const Ending ending = run_child_process(child_command(alone, folder / "scratch"), true);
+    if (stop_signal != 0) return false;
+    const ChildFailures after = ChildFailures::read(alone);
+    const auto told = after.of.find(suspect);
+    if (told == after.of.end() && after.done) continue;
+    const std::string reason = told == after.of.end() ? ending.text() : told->second.reason;
+    std::cerr << "error: pipeline \"" << suspect << "\": " << reason << "\n";
+    append_failure(file, suspect, reason);
+    found = true;
   }
-  return culprits;
+  return found;
 }
 
 }  // namespace
@@ -154,30 +146,21 @@ ChildFailures ChildFailures::read(const std::string& path) {
   ChildFailures failures;
   std::istringstream lines(io::read_text(path, size_t{1} << 24));
   for (std::string line; std::getline(lines, line);) {
-    const size_t tab = line.find('\t');
-    if (tab == std::string::npos) continue;
-    if (tab == 0) {
-      failures.done = true;
-    } else {
-      failures.message_of[line.substr(0, tab)] = line.substr(tab + 1);
+    const size_t first = line.find('\t');
+    const size_t second = line.find('\t', first + 1);
+    if (first == std::string::npos || second == std::string::npos) continue;
+    const std::string pipeline = line.substr(0, first), reason = line.substr(first + 1, second - first - 1);
+    if (pipeline.empty()) {
+      failures.done = failures.done || reason == "done";
+      failures.folder = failures.folder || reason == "folder";
+      continue;
     }
+    // Several threads may fail at once: one of them stands for all, whichever was first.
+    const Failure failure{reason, line.substr(second + 1)};
+    const auto [place, added] = failures.of.emplace(pipeline, failure);
+    if (!added && reason < place->second.reason) place->second = failure;
   }
   return failures;
-}
-
-std::vector<std::string> typed_command() {
-  const std::string raw = io::read_text("/proc/self/cmdline", size_t{1} << 20);
-  std::vector<std::string> words;
-  for (size_t start = 0; start < raw.size(); start += words.back().size() + 1) {
-    words.push_back(raw.substr(start, raw.find('\0', start) - start));
-  }
-  if (words.size() > 3 && words[1] == "run-child") {
-    words.erase(words.begin() + 2, words.begin() + (words.size() > 5 && words[4] == "--scratch" ? 6 : 4));
-    words[0] = "attnlab";
-    words[1] = "run";
-    words.insert(words.begin() + 2, "--isolate");
-  }
-  return words;
 }
 
 std::string shell_text(const std::vector<std::string>& words) {
@@ -195,7 +178,8 @@ std::string shell_text(const std::vector<std::string>& words) {
 }
 
 void add_child_options(po::options_description& options) {
-  options.add_options()("failures", po::value<std::string>(), "the file shared with the parent")(
+  options.add_options()("typed", po::value<std::string>(), "the parent's command line")(
+      "failures", po::value<std::string>(), "the file shared with the parent")(
       "scratch", po::value<std::string>(), "result folder of a trial");
 }
 
@@ -206,10 +190,10 @@ int run_as_child(const std::string& failures, const std::function<int()>& body) 
   try {
     code = body();
   } catch (const UserError& error) {
-    if (error.exit() != Exit::plugin_broken) plugin::record_failure("", "done");
+    if (error.exit() != Exit::plugin_broken) plugin::record_failure("", "done", "");
     throw;
   }
-  plugin::record_failure("", "done");
+  plugin::record_failure("", "done", "");
   return code;
 }
 
@@ -223,28 +207,27 @@ int run_isolated(const po::variables_map& values) {
   const TemporaryFolder folder;
   const std::string file = folder / "failures";
   io::write_file_atomically(file, "");
-  const IgnoreInterrupt wait_for_child;
+  std::signal(SIGINT, note_stop);
+  std::signal(SIGTERM, note_stop);
   while (true) {
     const ChildFailures before = ChildFailures::read(file);
     const Ending ending = run_child_process(child_command(file, ""), false);
-    ChildFailures after = ChildFailures::read(file);
-    if (after.done || ending.code == static_cast<int>(Exit::interrupted)) return ending.code;
-    if (after.message_of.size() == before.message_of.size()) {
-      const auto culprits = find_culprits(pipelines, before, folder);
-      if (culprits.empty()) {
-        std::cerr << "error: " << ending.text() << "; no pipeline alone does that\n";
-        return static_cast<int>(Exit::plugin_broken);
-      }
-      for (const auto& [pipeline, message] : culprits) {
-        std::cerr << "error: pipeline \"" << pipeline << "\": " << message << "\n";
-      }
-      after.message_of.insert(culprits.begin(), culprits.end());
-      write_failures(file, after.message_of);
+    const bool told = ChildFailures::read(file).of.size() > before.of.size();
+    const bool done = ChildFailures::read(file).done;
+    if (stop_signal != 0 && !done) return 128 + stop_signal;
+    if (ending.code == static_cast<int>(Exit::interrupted)) return ending.code;
+    if (done && ending.signal.empty()) return ending.code;
+    if (done) {
+      std::cerr << "error: after the end of the run " << ending.text() << "\n";
+      return static_cast<int>(Exit::plugin_broken);
     }
-    for (const auto& [pipeline, message] : after.message_of) {
-      if (!before.message_of.contains(pipeline)) {
-        std::cerr << "once more without pipeline \"" << pipeline << "\"\n";
-      }
+    if (!told && !find_culprits(pipelines, file, folder)) {
+      if (stop_signal != 0) return 128 + stop_signal;
+      std::cerr << "error: " << ending.text() << "; no pipeline alone does that\n";
+      return static_cast<int>(Exit::plugin_broken);
+    }
+    for (const auto& [pipeline, failure] : ChildFailures::read(file).of) {
+      if (!before.of.contains(pipeline)) std::cerr << "once more without pipeline \"" << pipeline << "\"\n";
     }
   }
 }

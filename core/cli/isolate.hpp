@@ -11,17 +11,20 @@
 
 namespace attnlab::cli {
 
-/// What is known of a run in a child, from the file that parent and child share: lines of
-/// "pipeline\tmessage", and "\tdone" when the run came to an end of its own, good or bad.
+/// What is known of a run in a child, from the file that parent and child share. Its lines are
+/// "pipeline\treason\tmessage", "\tfolder" once the child has begun its result folder, and "\tdone" when the
+/// run came to an end of its own, good or bad.
 struct ChildFailures {
-  std::map<std::string, std::string> message_of;  ///< by pipeline
-  bool done = false;
+  struct Failure {
+    std::string reason;   ///< without place and path: the same whatever thread failed first
+    std::string message;  ///< the whole story
+  };
+  std::map<std::string, Failure> of;  ///< by pipeline
+  bool folder = false, done = false;
 
   static ChildFailures read(const std::string& path);
 };
 
-/// The words of this process's command line. A child of run_isolated sees the words that the user typed.
-std::vector<std::string> typed_command();
 /// Words as a shell would take them.
 std::string shell_text(const std::vector<std::string>& words);
 

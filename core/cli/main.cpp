@@ -1,4 +1,14 @@
 #include "core/cli/command.hpp"
+#include "core/plugin/crash.hpp"
+
+/// Plugins find these two before libc's: see attnlab::plugin::end_process.
+extern "C" [[noreturn]] void _exit(int code) {
+  attnlab::plugin::end_process(code);
+}
+
+extern "C" [[noreturn]] void _Exit(int code) noexcept {
+  attnlab::plugin::end_process(code);
+}
 
 int main(int argc, char** argv) {
   return attnlab::cli::main(argc, argv);

@@ -8,7 +8,6 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <iostream>
 #include <set>
 
@@ -17,8 +16,8 @@
 #include "core/cli/command.hpp"
 #include "core/cli/isolate.hpp"
 #include "core/cli/progress.hpp"
+#include "core/cli/result_folder.hpp"
 #include "core/io/atomic_file.hpp"
-#include "core/io/jsonl.hpp"
 #include "core/measure/experiment.hpp"
 #include "core/measure/machine.hpp"
 #include "core/plugin/crash.hpp"
@@ -115,64 +114,6 @@ Json resolved_json(const config::RunPlan& plan, const plugin::Catalog& catalog, 
   return to_json(complete, catalog);
 }
 
-/// The result folder, filled as the run goes.
-class ResultFolder {
- public:
-  ResultFolder(std::string path, const Json& resolved, const Json& provenance, const ChildFailures& failures)
-      : path_(std::move(path)) {
-    io::create_directories(path_);
-    const std::vector<Json> made = rows_of(failures);
-    // A folder holds one run: nothing of an earlier one may lie beside ours.
-    for (const char* name :
-         {"rows.jsonl", "result.json", "pictures.json", "time.json", "report.md", "report.html"}) {
-      std::error_code ignored;
-      fs::remove(path_ + "/" + name, ignored);
-    }
-    write("resolved.json", resolved, 2);
-    write("provenance.json", provenance, 2);
-    rows_ = std::make_unique<io::JsonlWriter>(path_ + "/rows.jsonl");
-    for (const auto& row : made) rows_->append(row);
-    for (const auto& [pipeline, message] : failures.message_of) {
-      rows_->append({{"pipeline", pipeline}, {"failure", message}});
-    }
-  }
-  void append(const std::vector<measure::HeadRecord>& records) {
-    for (const auto& record : records) rows_->append(measure::head_json(record));
-  }
-  void finish(const measure::RunRecord& run) {
-    write("result.json", measure::result_json(run), 2);
-    write("pictures.json", measure::pictures_json(run), -1);
-    write("time.json", measure::time_json(run.time), 2);
-    io::write_file_atomically(path_ + "/report.md", report::markdown(run));
-    io::write_file_atomically(path_ + "/report.html", report::html(run));
-  }
-
- private:
-  /// What earlier children of this run had measured of pipelines before they failed.
-  std::vector<Json> rows_of(const ChildFailures& failures) const {
-    std::vector<Json> rows;
-    if (failures.message_of.empty()) return rows;
-    std::ifstream lines(path_ + "/rows.jsonl");
-    for (std::string line; std::getline(lines, line);) {
-      Json row = Json::parse(line, nullptr, false);
-      if (row.is_object() && row.contains("layer") &&
-          failures.message_of.contains(row.value("pipeline", ""))) {
-        rows.push_back(std::move(row));
-      }
-    }
-    return rows;
-  }
-
-  /// Names and paths may hold any bytes: what is not UTF-8 is replaced.
-  void write(const char* name, const Json& json, int indent) const {
-    io::write_file_atomically(path_ + "/" + name,
-                              json.dump(indent, ' ', false, Json::error_handler_t::replace) + "\n");
-  }
-
-  std::string path_;
-  std::unique_ptr<io::JsonlWriter> rows_;
-};
-
 int terminal_width() {
   if (const char* columns = std::getenv("COLUMNS"); columns != nullptr) {
     const int width = std::atoi(columns);
@@ -204,8 +145,7 @@ std::chrono::milliseconds call_limit(const po::variables_map& values) {
 
 /// The plan without the pipelines that failed in an earlier child.
 config::RunPlan without(config::RunPlan plan, const ChildFailures& failures) {
-  std::erase_if(plan.pipelines,
-                [&](const auto& pipeline) { return failures.message_of.contains(pipeline.name); });
+  std::erase_if(plan.pipelines, [&](const auto& pipeline) { return failures.of.contains(pipeline.name); });
   return plan;
 }
 
@@ -213,11 +153,11 @@ config::RunPlan without(config::RunPlan plan, const ChildFailures& failures) {
 void insert_failures(measure::RunRecord& run, const config::RunPlan& plan, const plugin::Catalog& catalog,
                      const ChildFailures& failures) {
   for (size_t i = 0; i < plan.pipelines.size(); ++i) {
-    const auto failed = failures.message_of.find(plan.pipelines[i].name);
-    if (failed == failures.message_of.end()) continue;
+    const auto failed = failures.of.find(plan.pipelines[i].name);
+    if (failed == failures.of.end()) continue;
     run.pipelines.insert(run.pipelines.begin() + static_cast<int64_t>(i),
-                         measure::failed_pipeline(plan.pipelines[i], catalog, failed->second));
-    run.notes.push_back(plan.pipelines[i].name + " failed: " + failed->second);
+                         measure::failed_pipeline(plan.pipelines[i], catalog, failed->second.reason));
+    run.notes.push_back(plan.pipelines[i].name + " " + failed->second.reason);
   }
 }
 
@@ -272,7 +212,8 @@ int run(const po::variables_map& values) {
 
   Json provenance;
   provenance["run_id"] = id;
-  provenance["command"] = shell_text(typed_command());
+  provenance["command"] =
+      values.count("typed") != 0 ? values["typed"].as<std::string>() : shell_text(command_line());
   provenance["started"] = measure::utc_now();
   provenance["inputs"] = inputs.data;
   provenance["plugins"] = inputs.plugins;
@@ -292,6 +233,9 @@ int run(const po::variables_map& values) {
   std::signal(SIGINT, [](int) {
     if (interrupted.exchange(true)) std::_Exit(static_cast<int>(Exit::interrupted));
     plugin::HostContext::cancel_all();
+    const char text[] =
+        "\ninterrupted: the step that is running is finished first; Ctrl-C again ends at once\n";
+    [[maybe_unused]] const auto written = ::write(STDERR_FILENO, text, sizeof text - 1);
   });
 
   measure::RunRecord record = measure::run_experiment(active, pipelines, *source, experiment);
@@ -306,8 +250,8 @@ int run(const po::variables_map& values) {
   print_result(record, format);
   std::cerr << "results: " << folder << "\n";
 
-  if (!failures.message_of.empty()) {
-    std::cerr << "error: " << failures.message_of.size() << " of " << plan.pipelines.size()
+  if (!failures.of.empty()) {
+    std::cerr << "error: " << failures.of.size() << " of " << plan.pipelines.size()
               << " pipelines failed, see the notes\n";
     return static_cast<int>(Exit::plugin_broken);
   }

@@ -200,9 +200,15 @@ void Document::set(const std::string& pointer, Json value, const Origin& origin)
   Json* place = &root_;
   std::string walked;
   const std::vector<std::string> tokens = split_pointer(pointer);
-  if (tokens.size() > depth_limit) throw UserError(too_deep(), {.file = origin.label});
+  if (tokens.size() > size_t{io::json_depth_limit}) throw UserError(too_deep(), {.file = origin.label});
+  std::string new_member, suggestion;
   for (const auto& token : tokens) {
     Mistake mistake{.file = origin.label, .pointer = walked + "/" + escape(token)};
+    if (place->is_null() && !new_member.empty() && is_index(token)) {
+      mistake.pointer = walked;
+      mistake.suggestion = suggestion;
+      throw UserError("there is no list \"" + new_member + "\"", mistake);
+    }
     if (place->is_null() && token == "-") *place = Json::array();
     if (place->is_array()) {
       size_t index = array_index(*place, token, mistake);
@@ -211,6 +217,12 @@ void Document::set(const std::string& pointer, Json value, const Origin& origin)
       walked += "/" + std::to_string(index);
       continue;
     } else if (place->is_object() || place->is_null()) {
+      if (!place->contains(token)) {
+        std::vector<std::string> known;
+        for (const auto& member : place->items()) known.push_back(member.key());
+        new_member = token;
+        suggestion = base::did_you_mean(token, known);
+      }
       place = &(*place)[token];
     } else {
       mistake.found = place->dump();

@@ -15,8 +15,7 @@ using base::Mistake;
 using base::UserError;
 using io::Json;
 
-/// Members of one object: Json keeps their order and finds one by looking at all.
-constexpr size_t member_limit = 1024;
+constexpr size_t place_byte_limit = size_t{16} << 20;
 constexpr size_t place_limit = 100'000;
 
 /// Offsets, asked for in ascending order, as lines and columns; O(text) for all of them together.
@@ -93,9 +92,9 @@ class ParseWatch {
   }
   /// For Json::parse. False drops what was parsed.
   bool operator()(int depth, Json::parse_event_t event, Json& parsed) {
-    if (static_cast<size_t>(depth) > depth_limit) excess_ = too_deep();
-    if (!open_.empty() && open_.back().keys.size() > member_limit) {
-      excess_ = fmt::format("an object has more than {} members", member_limit);
+    if (depth > io::json_depth_limit) excess_ = too_deep();
+    if (!open_.empty() && open_.back().keys.size() > io::json_member_limit) {
+      excess_ = fmt::format("an object has more than {} members", io::json_member_limit);
     }
     if (!excess_.empty()) return false;
     switch (event) {
@@ -162,7 +161,10 @@ class ParseWatch {
     if (open_.empty() || open_.back().is_array) note(counter_.at(start));
   }
   void note(Place place) {
-    if (places_.size() < place_limit) places_.emplace(pointer(), place);
+    if (places_.size() >= place_limit || place_bytes_ >= place_byte_limit) return;
+    std::string at = pointer();
+    place_bytes_ += at.size();
+    places_.emplace(std::move(at), place);
   }
   void end_value() {
     if (!open_.empty()) ++open_.back().index;
@@ -181,6 +183,7 @@ class ParseWatch {
   PlaceCounter counter_;
   size_t read_ = 0;
   Places places_;
+  size_t place_bytes_ = 0;
   std::vector<Container> open_;
   std::string excess_;
 };
@@ -254,7 +257,7 @@ std::string line_at(const std::string& text, size_t offset) {
 }  // namespace
 
 std::string too_deep() {
-  return fmt::format("nested more than {} levels deep", depth_limit);
+  return fmt::format("nested more than {} levels deep", io::json_depth_limit);
 }
 
 ParsedText parse_text(const std::string& text, const Mistake& where, TextKind kind) {

@@ -19,14 +19,12 @@ struct Place {
 /// JSON pointer -> where the member's key, or the list element, begins. "" is the outermost value.
 using Places = std::map<std::string, Place>;
 
-/// Levels of nesting of a text or a pointer: more would overflow the stack later.
-constexpr size_t depth_limit = 64;
 /// "nested more than 64 levels deep".
 std::string too_deep();
 
 struct ParsedText {
   io::Json json;
-  Places places;  ///< of the first 100 000 values
+  Places places;  ///< of the first 100 000 values, or fewer when their pointers take 16 MiB
 };
 
 enum class TextKind {
@@ -35,7 +33,7 @@ enum class TextKind {
 };
 
 /// Throws UserError for syntax errors, for a key that an object holds twice (nlohmann would silently keep the
-/// last), for nesting beyond depth_limit and for objects that would take for ever. `where` is the start of
+/// last), and beyond the limits of io::json. `where` is the start of
 /// these errors: its file, and the pointer that the text stands for. O(text).
 ParsedText parse_text(const std::string& text, const base::Mistake& where, TextKind kind);
 

@@ -53,11 +53,7 @@ std::string wanted_method(const Document& document, const std::string& pointer, 
   Mistake mistake = document.where(pointer + "/masker");
   mistake.found = "\"" + id + "\"";
   mistake.allowed = base::join(catalog.ids());
-  mistake.suggestion = base::did_you_mean(id, catalog.ids());
-  if (const std::string refusal = catalog.refusal_of(id); !refusal.empty()) mistake.suggestion = refusal;
-  if (catalog.ids().empty()) {
-    mistake.suggestion = "no plugin was found: attnlab plugin doctor shows where";
-  }
+  mistake.suggestion = catalog.why_missing(id);
   throw UserError("no plugin provides this masker", mistake, base::Exit::plugin_missing);
 }
 

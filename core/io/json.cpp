@@ -7,8 +7,6 @@
 namespace attnlab::io {
 
 Json parse_untrusted(std::string_view text, const std::string& what) {
-  constexpr int depth_limit = 64;
-  constexpr size_t member_limit = 1024;
   std::vector<size_t> members;  // of each object and list that is open
   bool excess = false;
   const auto watch = [&](int depth, Json::parse_event_t event, Json&) {
@@ -16,7 +14,7 @@ Json parse_untrusted(std::string_view text, const std::string& what) {
     if (excess) return false;
     if (event == Event::object_start || event == Event::array_start) members.push_back(0);
     if (event == Event::object_end || event == Event::array_end) members.pop_back();
-    excess = depth > depth_limit || (event == Event::key && ++members.back() > member_limit);
+    excess = depth > json_depth_limit || (event == Event::key && ++members.back() > json_member_limit);
     return !excess;
   };
   Json json;

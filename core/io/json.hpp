@@ -9,9 +9,13 @@ namespace attnlab::io {
 
 using Json = nlohmann::ordered_json;
 
-/// Strict JSON from a source that nobody vouches for. Throws UserError for syntax errors, for nesting deeper
-/// than 64 levels, which would overflow the stack when it is written, and for objects of more than 4096
-/// members, in which Json finds one by looking at all. `what` names the text in these errors.
+/// Levels of nesting that are read: more could overflow the stack when they are written.
+constexpr int json_depth_limit = 64;
+/// Members of one object that are read: Json keeps their order and finds one by looking at all.
+constexpr size_t json_member_limit = 1024;
+
+/// Strict JSON from a source that nobody vouches for. Throws UserError for syntax errors and beyond these
+/// limits. `what` names the text in these errors.
 Json parse_untrusted(std::string_view text, const std::string& what);
 
 }  // namespace attnlab::io

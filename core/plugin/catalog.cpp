@@ -1,5 +1,7 @@
 #include "core/plugin/catalog.hpp"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
@@ -102,14 +104,20 @@ const CatalogEntry* Catalog::find(const std::string& id) const {
   return found == entries_.end() ? nullptr : &found->second;
 }
 
-std::string Catalog::refusal_of(const std::string& id) const {
+std::string Catalog::why_missing(const std::string& id) const {
   for (const auto& file : refused_) {
     const auto& ids = file.note.ids;
     if (std::find(ids.begin(), ids.end(), id) != ids.end()) {
       return file.path + " holds it but cannot be used: " + file.refused;
     }
   }
-  return "";
+  if (const std::string near = base::did_you_mean(id, ids()); !near.empty()) return near;
+  if (refused_.empty()) {
+    return entries_.empty() ? "no plugin was found: attnlab plugin doctor shows where it was looked for" : "";
+  }
+  const std::string more = refused_.size() == 1 ? "" : fmt::format(" (and {} more)", refused_.size() - 1);
+  return fmt::format("{} was refused{}: {}; attnlab plugin doctor {} says more", refused_[0].path, more,
+                     refused_[0].refused, id);
 }
 
 std::vector<std::string> Catalog::ids() const {

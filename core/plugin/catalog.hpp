@@ -59,8 +59,9 @@ class Catalog {
 
   /// The entry, or nullptr.
   const CatalogEntry* find(const std::string& id) const;
-  /// "FILE holds it but cannot be used: REASON" when a refused file names the id in its note, else "".
-  std::string refusal_of(const std::string& id) const;
+  /// What to tell a user who named an id that is not here: the refused file whose note names it, the nearest
+  /// id, or that files were refused; "" when nothing is known.
+  std::string why_missing(const std::string& id) const;
   /// All ids of a kind that a pipeline may name.
   std::vector<std::string> ids() const;
   /// Adds a method that is linked into the program; it wins over files. For tests.

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -37,14 +38,19 @@ void write_all(int file, const char* text, size_t size) {
 }
 
 /// Neither allocates nor locks: the heap may be what the plugin broke.
-void record_line(const char* pipeline, const char* message) {
+void record_line(const char* pipeline, const char* reason, const char* message) {
   if (failure_file < 0) return;
   char line[line_bytes];
-  const int size = std::snprintf(line, sizeof line, "%s\t%s", pipeline, message);
+  const int size = std::snprintf(line, sizeof line, "%s\t%.1000s\t%s", pipeline, reason, message);
   const size_t length = std::min(static_cast<size_t>(std::max(size, 0)), sizeof line - 2);
   std::replace(line, line + length, '\n', ' ');
   line[length] = '\n';
   write_all(failure_file, line, length + 1);
+}
+
+/// Not by way of _exit, which leads back here.
+[[noreturn]] void leave(int code) {
+  while (true) ::syscall(SYS_exit_group, code);
 }
 
 /// Ends the process over what happens in `call`. Only formats into a buffer of its own and writes.
@@ -55,15 +61,22 @@ void record_line(const char* pipeline, const char* message) {
   auto length = std::min(static_cast<size_t>(std::max(file_length, 0)), sizeof text / 2);
   length += write_call(text + length, sizeof text - length, callee, call.slot(), call.place(), event);
   std::snprintf(text + length, sizeof text - length, ": %s", reason);
-  record_line(callee.pipeline.c_str(), text);
+  char short_text[512];
+  std::snprintf(short_text, sizeof short_text, "%s in %s: %s", event, call.slot(), reason);
+  record_line(callee.pipeline.c_str(), short_text, text);
   write_all(STDERR_FILENO, "error: ", 7);
   write_all(STDERR_FILENO, text, std::strlen(text));
   write_all(STDERR_FILENO, "\n", 1);
-  ::_exit(static_cast<int>(base::Exit::plugin_broken));
+  leave(static_cast<int>(base::Exit::plugin_broken));
 }
 
-void handle(int signal) {
-  if (const Call* call = Call::current(); call != nullptr) blame(*call, "crashed", ::sigdescr_np(signal));
+void handle(int signal, siginfo_t* info, void*) {
+  // Codes above 0 are the kernel's. Others are sent: by this process, as abort does, or by somebody else.
+  const bool sent_by_others = info->si_code <= 0 && info->si_pid != ::getpid();
+  if (const Call* call = Call::current();
+      call != nullptr && !sent_by_others && !base::invariant_is_broken()) {
+    blame(*call, "crashed", ::sigdescr_np(signal));
+  }
   const auto index =
       std::find(std::begin(fatal_signals), std::end(fatal_signals), signal) - std::begin(fatal_signals);
   ::sigaction(signal, &previous[index], nullptr);
@@ -78,11 +91,18 @@ void handle_exit() {
 
 }  // namespace
 
+void end_process(int code) {
+  if (const Call* call = Call::current(); call != nullptr) {
+    blame(*call, "ended the process", "it called _exit()");
+  }
+  leave(code);
+}
+
 void report_crashes() {
   [[maybe_unused]] static const bool once = [] {
     struct sigaction action {};
-    action.sa_handler = handle;
-    action.sa_flags = SA_ONSTACK;
+    action.sa_sigaction = handle;
+    action.sa_flags = SA_ONSTACK | SA_SIGINFO;
     for (size_t i = 0; i < std::size(fatal_signals); ++i)
       ::sigaction(fatal_signals[i], &action, &previous[i]);
     std::atexit(handle_exit);
@@ -96,8 +116,8 @@ void record_failures_in(const std::string& path) {
   if (failure_file < 0) throw base::UserError(std::strerror(errno), {.file = path}, base::Exit::failed);
 }
 
-void record_failure(const std::string& pipeline, const std::string& message) {
-  record_line(pipeline.c_str(), message.c_str());
+void record_failure(const std::string& pipeline, const std::string& reason, const std::string& message) {
+  record_line(pipeline.c_str(), reason.c_str(), message.c_str());
 }
 
 CallWatch::CallWatch(std::chrono::milliseconds limit) {

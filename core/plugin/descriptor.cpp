@@ -19,8 +19,20 @@ bool is_id(const std::string& id) {
   throw base::UserError(d.id + ": " + why, {}, base::Exit::plugin_broken);
 }
 
-/// Refuses parameters whose keys the host reads itself.
+/// Texts of plugins go to terminals.
+std::string printable(const io::Json& text) {
+  return base::escape_unprintable(text.get<std::string>());
+}
+
+/// Refuses parameters whose keys the host reads itself, and names that cannot be shown.
 void check_parameter(const Descriptor& d, const Parameter& p) {
+  std::vector<std::string> names = p.enum_names;
+  names.push_back(p.key);
+  for (const auto& name : names) {
+    if (name.empty() || base::escape_unprintable(name) != name) {
+      refuse(d, "a parameter's name \"" + name + "\" cannot be printed");
+    }
+  }
   static const std::vector<std::string> of_stages = {"masker", "name"};
   static const std::vector<std::string> of_selectors = {"select", "share", "reduce",   "heavy_size",
                                                         "top_p",  "of",    "threshold"};
@@ -115,9 +127,9 @@ Descriptor descriptor_from_json(const io::Json& json) {
   d.id = json.at("id");
   d.facet = static_cast<Facet>(whole_number<int32_t>(json.at("facet")));
   d.flags = whole_number<uint64_t>(json.at("flags"));
-  d.summary = json.at("summary");
-  d.paper = json.at("paper");
-  d.version = json.at("version");
+  d.summary = printable(json.at("summary"));
+  d.paper = printable(json.at("paper"));
+  d.version = printable(json.at("version"));
   d.selector = json.at("selector");
   for (const auto& parameter : json.at("parameters")) d.parameters.push_back(parameter_from_json(parameter));
   check(d);

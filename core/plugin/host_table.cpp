@@ -68,7 +68,7 @@ HostContext::HostContext(std::string owner) : owner_(std::move(owner)) {
   table_.log = [](void* context, int32_t level, attnlab_text message) {
     const char* names[] = {"debug", "info", "warning"};
     fmt::print(stderr, "{}: {}: {}\n", static_cast<HostContext*>(context)->owner_,
-               names[std::clamp(level, 0, 2)], text_of(message));
+               names[std::clamp(level, 0, 2)], base::escape_unprintable(text_of(message)));
   };
   table_.metric = [](void* context, attnlab_text name, double value) {
     auto* self = static_cast<HostContext*>(context);

@@ -24,14 +24,17 @@ Masker::Masker(const Catalog& catalog, const CatalogEntry& entry, const std::vec
                const std::string& pipeline, const std::string& stage, const base::Mistake& where)
     : descriptor_(entry.descriptor),
       where_(where),
-      callee_(new Callee{entry.file, entry.descriptor.id, pipeline, stage}),
+      callee_(new Callee{base::escape_unprintable(entry.file), entry.descriptor.id, pipeline, stage}),
       host_(std::make_unique<HostContext>(stage)) {
-  {
+  try {
     const Call mark(*callee_, "load");
     const attnlab_plugin_entry* linked = catalog.static_entry(entry.file);
     const attnlab_library& library =
         linked != nullptr ? library_of(*linked, entry.file) : load_library(entry.file, warnings_);
     table_ = find_method(library, descriptor_.id).masker;
+  } catch (const base::UserError& error) {
+    if (error.exit() == base::Exit::plugin_broken) record_failure(pipeline, error.summary(), error.what());
+    throw;
   }
   if ((entry.note.flags & ATTNLAB_NOTE_FAST_MATH) != 0) {
     warnings_.push_back(
@@ -80,7 +83,7 @@ void Masker::fail(const std::string& rule, const char* slot, const Place& place)
   write_call(text, sizeof text, *callee_, slot, place, "failed");
   const base::UserError error(std::string(text) + ": " + rule, {.file = callee_->file},
                               base::Exit::plugin_broken);
-  record_failure(callee_->pipeline, error.what());
+  record_failure(callee_->pipeline, fmt::format("failed in {}: {}", slot, rule), error.what());
   throw error;
 }
 

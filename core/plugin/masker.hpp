@@ -21,7 +21,7 @@ struct ColumnSpec {
   int64_t page_size = 1;  ///< 0 for PER_SEQUENCE
 };
 
-/// An instance of a method with its parameters. Movable. All const calls are safe from any thread.
+/// An instance of a method with its parameters. All const calls are safe from any thread.
 /// Calls throw UserError with Exit::plugin_broken that names file, method, pipeline, stage, layer, KV head
 /// and positions or keys: for an error that the method reports, and for a changed floating-point mode.
 class Masker final {
@@ -31,6 +31,10 @@ class Masker final {
   /// [main thread]
   Masker(const Catalog& catalog, const CatalogEntry& entry, const std::vector<Value>& values,
          const std::string& pipeline, const std::string& stage, const base::Mistake& where);
+
+  Masker(Masker&&) = default;
+  /// The old instance would be destroyed after what it refers to.
+  Masker& operator=(Masker&&) = delete;
 
   const Descriptor& descriptor() const { return descriptor_; }
   const std::string& stage() const { return callee_->stage; }

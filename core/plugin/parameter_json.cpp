@@ -153,9 +153,9 @@ Parameter parameter_from_json(const Json& json) {
   }
   check_type(p);
   p.required = json.at("required");
-  p.unit = json.at("unit");
-  p.doc = json.at("doc");
-  p.since = json.at("since");
+  p.unit = base::escape_unprintable(json.at("unit").get<std::string>());
+  p.doc = base::escape_unprintable(json.at("doc").get<std::string>());
+  p.since = base::escape_unprintable(json.at("since").get<std::string>());
   if (json.contains("minimum")) p.minimum = json.at("minimum");
   if (json.contains("maximum")) p.maximum = json.at("maximum");
   p.minimum_open = json.at("minimum_open");

@@ -83,6 +83,7 @@ Answer run_probe(const std::string& path, const std::string& program) {
     words = child.errors.empty() ? fmt::format("it ended the probe with exit code {}", child.exit_code)
                                  : child.errors;
     while (!words.empty() && words.back() == '\n') words.pop_back();
+    if (words.starts_with("error: ")) words.erase(0, 7);
   }
   return {Json{{"refused", base::escape_unprintable(words)}}.dump(), child.timed_out};
 }
@@ -113,6 +114,10 @@ std::string probe_program() {
 ProbedFile probe(const std::string& path, const std::string& program) {
   ProbedFile result{.path = path, .refused = {}, .note = {}, .methods = {}};
   try {
+    if (fs::is_directory(path)) {
+      result.refused = "it is a folder: --plugin-path takes folders";
+      return result;
+    }
     auto file = base::MappedFile::open(path);
     auto note = find_elf_note({file->data(), file->size()}, result.refused);
     if (!note) return result;

@@ -66,8 +66,9 @@ std::string comparison_section(const measure::RunRecord& run, bool numbered) {
         pipeline.failure.empty()
             ? ""
             : fmt::format(R"( <span class="warn" title="{}">failed</span>)", html_text(pipeline.failure));
-    body += fmt::format(R"(<tr><th class="who" scope="row"><span class="clamp">{}{}{}</span></th>)", place,
-                        breakable(pipeline.name), failed);
+    body += fmt::format(
+        R"(<tr><th class="who" scope="row" data-value="{}"><span class="clamp">{}{}{}</span></th>)",
+        html_text(pipeline.name), place, breakable(pipeline.name), failed);
     for (const Column& column : columns) {
       const double value = column.value(run, pipeline);
       const char* warn = column.key == "empty_rows" && value > 0 ? R"( class="warn")" : "";

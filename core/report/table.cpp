@@ -25,6 +25,8 @@ double of_metric(const RunRecord&, const PipelineRecord& pipeline) {
 }
 
 double empty_rows(const RunRecord&, const PipelineRecord& pipeline) {
+  // A pipeline that failed has no figures.
+  if (!pipeline.failure.empty()) return std::numeric_limits<double>::quiet_NaN();
   return static_cast<double>(pipeline.quality.empty_rows);
 }
 
@@ -44,7 +46,7 @@ std::string print_share(double value) {
   return percent(value);
 }
 std::string print_count(double value) {
-  return fmt::format("{:.0f}", value);
+  return std::isnan(value) ? "-" : fmt::format("{:.0f}", value);
 }
 
 void add_check(Facts& facts, const std::string& label, double difference, const std::string& where = "") {

@@ -1,5 +1,6 @@
 #include <attnlab/masker.hpp>
 
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /// Ends the process with success, past every handler.
@@ -9,7 +10,7 @@ struct Vanishes : attnlab::Masker {
   }
   void select(const attnlab::Tile& tile, attnlab::RowWriter& out) const {
     static_cast<void>(tile), static_cast<void>(out);
-    ::_exit(0);
+    ::syscall(SYS_exit_group, 0);
   }
 };
 

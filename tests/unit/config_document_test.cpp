@@ -163,6 +163,14 @@ TEST_F(ConfigDocumentTest, PointersNestNoDeeperThanFiles) {
   }
 }
 
+TEST_F(ConfigDocumentTest, PlacesOfLongPointersTakeBoundedMemory) {
+  std::string list = "[0";
+  for (int i = 0; i < 50000; ++i) list += ",0";
+  // Each pointer would be a megabyte: 50 GB.
+  const Document document = load("{\"" + std::string(1 << 20, 'a') + "\": " + list + "], \"b\": 1}");
+  EXPECT_EQ(document.root()["b"], 1);
+}
+
 TEST_F(ConfigDocumentTest, MembersOfAnObjectAreLimited) {
   std::string text;
   for (int i = 0; i < 200000; ++i) text += (i > 0 ? ",\"" : "\"") + std::to_string(i) + "\":0";

@@ -2,6 +2,7 @@
 #include "core/plugin/call.hpp"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <cstdlib>
@@ -13,6 +14,7 @@
 #include <xmmintrin.h>
 #endif
 
+#include "core/base/error.hpp"
 #include "core/plugin/crash.hpp"
 #include "tests/unit/plugin_test_support.hpp"
 
@@ -124,6 +126,25 @@ TEST(PluginCallDeathTest, ACrashInsideNamesTheCallAndOneOutsideDoesNot) {
       testing::KilledBySignal(SIGTERM), "");
 }
 
+TEST(PluginCallDeathTest, WhatOthersDoIsNotBlamedOnThePlugin) {
+  EXPECT_EXIT(
+      {
+        report_crashes();
+        const Call call(callee, "select");
+        ATTNLAB_CHECK(1 == 2, "the host's own mistake");
+      },
+      testing::KilledBySignal(SIGABRT), "broken invariant: 1 == 2");
+  EXPECT_EXIT(
+      {
+        report_crashes();
+        const Call call(callee, "select");
+        // The shell is another process.
+        std::system(("kill -SEGV " + std::to_string(::getpid())).c_str());
+        std::this_thread::sleep_for(20s);
+      },
+      testing::KilledBySignal(SIGSEGV), "");
+}
+
 TEST(PluginCallDeathTest, ExitInsideIsNoSuccess) {
   EXPECT_EXIT(
       {
@@ -132,6 +153,16 @@ TEST(PluginCallDeathTest, ExitInsideIsNoSuccess) {
         std::exit(0);
       },
       testing::ExitedWithCode(4), "plugin quest ended the process in select");
+}
+
+TEST(PluginCallDeathTest, SoIsEndProcess) {
+  EXPECT_EXIT(
+      {
+        const Call call(callee, "select");
+        end_process(0);
+      },
+      testing::ExitedWithCode(4), "it called _exit");
+  EXPECT_EXIT(end_process(7), testing::ExitedWithCode(7), "");
 }
 
 TEST(PluginCallDeathTest, ACallBeyondTheLimitHangs) {
@@ -146,10 +177,10 @@ TEST(PluginCallDeathTest, ACallBeyondTheLimitHangs) {
 
 TEST(PluginCall, ShortCallsAndAnEndedWatchHarmNobody) {
   {
-    const CallWatch watch(200ms);
-    for (int i = 0; i < 20; ++i) {
+    const CallWatch watch(1s);
+    for (int i = 0; i < 24; ++i) {
       const Call call(callee, "select");
-      std::this_thread::sleep_for(20ms);
+      std::this_thread::sleep_for(50ms);
     }
   }
   const CallWatch none(0ms);
@@ -165,8 +196,8 @@ TEST(PluginCallDeathTest, FailuresAreRecordedOnALineEach) {
       {
         report_crashes();
         record_failures_in(file);
-        record_failure("first", "two\nlines");
-        record_failure("second", std::string(100000, 'x'));
+        record_failure("first", "two\nlines", "in full");
+        record_failure("second", "long", std::string(100000, 'x'));
         const Call call(callee, "select");
         std::raise(SIGSEGV);
       },
@@ -174,12 +205,13 @@ TEST(PluginCallDeathTest, FailuresAreRecordedOnALineEach) {
   std::ifstream lines(file);
   std::string line;
   std::getline(lines, line);
-  EXPECT_EQ(line, "first\ttwo lines");
+  EXPECT_EQ(line, "first\ttwo lines\tin full");
   std::getline(lines, line);
-  EXPECT_TRUE(line.starts_with("second\txxx") && line.size() < 5000);
+  EXPECT_TRUE(line.starts_with("second\tlong\txxx") && line.size() < 5000);
   std::getline(lines, line);
   EXPECT_EQ(line,
-            "main\t/lib/x.so: plugin quest crashed in select (pipeline \"main\", stage \"first\"): "
+            "main\tcrashed in select: Segmentation fault\t/lib/x.so: plugin quest crashed in select "
+            "(pipeline \"main\", stage \"first\"): "
             "Segmentation fault");
   EXPECT_FALSE(std::getline(lines, line));
 }

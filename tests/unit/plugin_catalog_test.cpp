@@ -115,7 +115,7 @@ TEST_F(PluginCatalogTest, BadFilesOfAFolderAreRememberedWithTheirReason) {
   std::map<std::string, std::string> reasons;
   for (const auto& file : catalog.refused()) reasons[fs::path(file.path).filename()] = file.refused;
   EXPECT_EQ(reasons["text.so"], "not an ELF file");
-  EXPECT_EQ(reasons["folder.so"], "not a regular file");
+  EXPECT_EQ(reasons["folder.so"], "it is a folder: --plugin-path takes folders");
   EXPECT_EQ(reasons["pipe.so"], "not a regular file");
   EXPECT_NE(reasons["cut.so"].find("truncated"), std::string::npos) << reasons["cut.so"];
   EXPECT_NE(reasons["dangling.so"].find("cannot open"), std::string::npos) << reasons["dangling.so"];

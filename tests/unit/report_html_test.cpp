@@ -79,6 +79,8 @@ TEST(ReportHtmlTest, AFailedPipelineSaysSo) {
   expect_balanced(page);
   EXPECT_TRUE(contains(page, R"(<span class="warn" title="quest.so: &lt;crashed&gt;">failed</span>)"));
   EXPECT_EQ(count(page, ">failed<"), 1);
+  // The column of names sorts by names, whatever stands beside them.
+  EXPECT_TRUE(contains(page, "data-value=\"" + html_text(run.pipelines[1].name) + "\"><span"));
 }
 
 TEST(ReportHtmlTest, CellsCarryExactFigures) {

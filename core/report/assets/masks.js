@@ -121,6 +121,7 @@
   }
 
   function point(panel, event) {
+    if (!panel.canvas.active) return;  // its counts are still being decoded
     const view = viewOf(panel);
     const cell = panel.canvas.cellAt(view, event.clientX, event.clientY);
     const { down, across } = panel.canvas.grid(view);
@@ -131,6 +132,7 @@
 
   /** Moves the cursor by cells, and the view after it. */
   function step(panel, rows, columns) {
+    if (!panel.canvas.active) return;
     const { down, across } = panel.canvas.grid(viewOf(panel));
     if (state.cursor === null) {
       state.cursor = { row: Math.floor(state.y + plane.rows / state.zoomY / 2),
@@ -227,13 +229,17 @@
 
   /** Shows a pipeline in a panel; counts are decoded when they are first wanted. */
   async function choose(panel, chosen) {
-    panel.chosen = chosen;
+    panel.wanted = chosen;
     const hidden = chosen === none;
-    panel.node.hidden = hidden;
     if (!hidden) {
       const [active, visible] = await Promise.all([counts.load(Number(chosen)), counts.load("visible")]);
-      if (panel.chosen !== chosen) return;
+      if (panel.wanted !== chosen) return;
       panel.canvas.setCounts(active, visible);
+    }
+    // With the counts, so that the readout never says old figures under a new name.
+    panel.chosen = chosen;
+    panel.node.hidden = hidden;
+    if (!hidden) {
       panel.title.textContent = data.pipelines[chosen].name;
       panel.canvas.canvas.setAttribute("aria-label", `mask of ${data.pipelines[chosen].name}. ` +
         "Arrow keys read cells, plus and minus zoom, 0 shows all.");
@@ -245,7 +251,7 @@
     const canvas = element("canvas", { tabindex: "0", role: "application", "aria-describedby": "mask-readout" });
     const title = element("h3", { class: "clamp" });
     const node = element("div", { class: "panel" }, title, canvas);
-    const panel = { canvas: new MaskCanvas(canvas), node, title, chosen: none };
+    const panel = { canvas: new MaskCanvas(canvas), node, title, chosen: none, wanted: none };
     const options = counts.pipelines.map((i) => [String(i), data.pipelines[i].name]);
     panel.select = select(label, withNone ? [[none, "nothing"], ...options] : options,
       (chosen) => choose(panel, chosen));

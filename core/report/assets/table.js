@@ -7,10 +7,10 @@
   const rows = [...body.rows];
   const headings = [...table.querySelectorAll("th[data-sort]")];
 
-  /** The exact figure of a cell, its text in the column of names; null where there is none. */
+  /** The exact figure of a cell, the name in the column of names; null where there is none. */
   function key(row, column) {
     const cell = row.cells[column];
-    if (column === 0) return cell.textContent;
+    if (column === 0) return cell.dataset.value;
     return cell.dataset.value === "" ? null : Number(cell.dataset.value);
   }
 

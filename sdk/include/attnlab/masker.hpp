@@ -4,17 +4,19 @@
 //   static void describe(attnlab::Description<T>&);
 //   void select(const Tile&, [const Prior&,] RowWriter&) const;
 // and, when it needs them,
-//   void prepare();                                            checks parameters together, precomputes
-//   void columns(Columns&, const Geometry&) const;             declares what the host keeps for each key
-//   void encode(const KeyBlock&, ColumnsView&) const;          fills it from keys, values and sequence
-//   records alone void end_prompt(const Prompt&, ColumnsView&) const;        the only step that sees the
-//   whole prompt; writes
-//                                                              sequence records, and may call
-//                                                              encode(prompt.keys())
-//   void feedback(const Feedback&, ColumnsView&) const;        attention mass of the last step; writes token
-//   records
-//                                                              that encode leaves alone
-//   using State = ...;                                         opaque state, see detail::StateTable
+//   void prepare();
+//     checks parameters together, precomputes
+//   void columns(Columns&, const Geometry&) const;
+//     declares what the host keeps for each key
+//   void encode(const KeyBlock&, ColumnsView&) const;
+//     fills it, from keys, values and sequence records alone
+//   void end_prompt(const Prompt&, ColumnsView&) const;
+//     the only step that sees the whole prompt; writes sequence records, and may call encode(prompt.keys())
+//   void feedback(const Feedback&, ColumnsView&) const;
+//     attention mass of the last step; writes token records that encode leaves alone
+//   using State = ...;
+//     opaque state, see detail::StateTable
+//
 // Instances are immutable after prepare(): every method is const and runs on several threads at once.
 #pragma once
 

@@ -2,12 +2,19 @@
 //
 // A scheme is a struct with parameters as members and
 //   static void describe(attnlab::Description<T>&);
-//   Var forward(Context&, Var q, Var k, Var v) const;     an operator: [B, H, T, d] each, returns [B, Hq, T,
-//   dv]; or Var forward(Context&, Var x) const;                   a layer: [B, T, embed_dim] to the same
+// and one of
+//   Var forward(Context&, Var q, Var k, Var v) const;
+//     an operator: [B, H, T, d] each, returns [B, Hq, T, dv]
+//   Var forward(Context&, Var x) const;
+//     a layer: [B, T, embed_dim] to the same
 // and, when it needs them,
-//   void prepare();                                       checks parameters together, precomputes
-//   void declare(Declaration&) const;                     learned tensors
-//   Var step(Context&, State&, Var x) const;              new positions on kept state; inputs as in forward
+//   void prepare();
+//     checks parameters together, precomputes
+//   void declare(Declaration&) const;
+//     learned tensors
+//   Var step(Context&, State&, Var x) const;
+//     new positions on kept state; inputs as in forward
+//
 // Without `step` the host recomputes the sequence. Instances are immutable after prepare(): forward and step
 // run on several threads at once.
 #pragma once
