@@ -231,7 +231,7 @@ int run(const po::variables_map& values) {
   experiment.on_progress = [&](int64_t done, int64_t total) { progress.update(done, total); };
   experiment.cancelled = [] { return interrupted.load(); };
   std::signal(SIGINT, [](int) {
-    if (interrupted.exchange(true)) std::_Exit(static_cast<int>(Exit::interrupted));
+    if (interrupted.exchange(true)) plugin::leave_process(static_cast<int>(Exit::interrupted));
     plugin::HostContext::cancel_all();
     const char text[] =
         "\ninterrupted: the step that is running is finished first; Ctrl-C again ends at once\n";

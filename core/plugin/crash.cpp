@@ -48,11 +48,6 @@ void record_line(const char* pipeline, const char* reason, const char* message) 
   write_all(failure_file, line, length + 1);
 }
 
-/// Not by way of _exit, which leads back here.
-[[noreturn]] void leave(int code) {
-  while (true) ::syscall(SYS_exit_group, code);
-}
-
 /// Ends the process over what happens in `call`. Only formats into a buffer of its own and writes.
 [[noreturn]] void blame(const Call& call, const char* event, const char* reason) {
   char text[line_bytes];
@@ -67,7 +62,7 @@ void record_line(const char* pipeline, const char* reason, const char* message) 
   write_all(STDERR_FILENO, "error: ", 7);
   write_all(STDERR_FILENO, text, std::strlen(text));
   write_all(STDERR_FILENO, "\n", 1);
-  leave(static_cast<int>(base::Exit::plugin_broken));
+  leave_process(static_cast<int>(base::Exit::plugin_broken));
 }
 
 void handle(int signal, siginfo_t* info, void*) {
@@ -91,11 +86,16 @@ void handle_exit() {
 
 }  // namespace
 
+// Not by way of _exit, which leads back to end_process.
+void leave_process(int code) {
+  while (true) ::syscall(SYS_exit_group, code);
+}
+
 void end_process(int code) {
   if (const Call* call = Call::current(); call != nullptr) {
     blame(*call, "ended the process", "it called _exit()");
   }
-  leave(code);
+  leave_process(code);
 }
 
 void report_crashes() {

@@ -14,6 +14,9 @@ namespace attnlab::plugin {
 /// they did before. [main thread; more than once does no harm]
 void report_crashes();
 
+/// Ends the process at once, whatever this thread is inside. Safe in a signal handler.
+[[noreturn]] void leave_process(int code);
+
 /// Ends the process at once, as _exit does; inside a plugin it is the plugin that is named. The program puts
 /// it in the place of libc's _exit, so that no plugin can end a run with a success of its own.
 [[noreturn]] void end_process(int code);

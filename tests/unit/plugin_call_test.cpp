@@ -163,6 +163,13 @@ TEST(PluginCallDeathTest, SoIsEndProcess) {
       },
       testing::ExitedWithCode(4), "it called _exit");
   EXPECT_EXIT(end_process(7), testing::ExitedWithCode(7), "");
+  // The user's second Ctrl-C is no plugin's doing.
+  EXPECT_EXIT(
+      {
+        const Call call(callee, "select");
+        leave_process(130);
+      },
+      testing::ExitedWithCode(130), "^$");
 }
 
 TEST(PluginCallDeathTest, ACallBeyondTheLimitHangs) {
