@@ -197,7 +197,9 @@ void Document::set(const std::string& assignment) {
 }
 
 void Document::set(const std::string& pointer, Json value, const Origin& origin) {
-  Json* place = &root_;
+  // A copy: a refused assignment changes nothing.
+  Json root = root_;
+  Json* place = &root;
   std::string walked;
   const std::vector<std::string> tokens = split_pointer(pointer);
   if (tokens.size() > size_t{io::json_depth_limit}) throw UserError(too_deep(), {.file = origin.label});
@@ -231,6 +233,7 @@ void Document::set(const std::string& pointer, Json value, const Origin& origin)
     walked += "/" + escape(token);
   }
   *place = value;
+  root_ = std::move(root);
   // Not `pointer`: its "-" and its names have become indices.
   layers_.push_back({walked, std::move(value), origin, {}, false});
 }

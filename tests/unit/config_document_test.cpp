@@ -163,6 +163,14 @@ TEST_F(ConfigDocumentTest, PointersNestNoDeeperThanFiles) {
   }
 }
 
+TEST_F(ConfigDocumentTest, ARefusedAssignmentChangesNothing) {
+  Document document = load(R"({"pipelines": {"main": [{"masker": "sink"}]}})");
+  const Json before = document.root();
+  EXPECT_REFUSED(document.set("/pipelines/mian/0/masker=local"), "there is no list \"mian\"");
+  EXPECT_REFUSED(document.set("/pipelines/mian/0/masker=local"), "did you mean \"main\"?");
+  EXPECT_EQ(document.root(), before);
+}
+
 TEST_F(ConfigDocumentTest, PlacesOfLongPointersTakeBoundedMemory) {
   std::string list = "[0";
   for (int i = 0; i < 50000; ++i) list += ",0";

@@ -139,10 +139,10 @@ TEST(PluginCallDeathTest, WhatOthersDoIsNotBlamedOnThePlugin) {
         report_crashes();
         const Call call(callee, "select");
         // The shell is another process.
-        std::system(("kill -SEGV " + std::to_string(::getpid())).c_str());
+        std::system(("kill -ABRT " + std::to_string(::getpid())).c_str());
         std::this_thread::sleep_for(20s);
       },
-      testing::KilledBySignal(SIGSEGV), "");
+      testing::KilledBySignal(SIGABRT), "");
 }
 
 TEST(PluginCallDeathTest, ExitInsideIsNoSuccess) {
