@@ -212,12 +212,12 @@ int run_isolated(const po::variables_map& values) {
   while (true) {
     const ChildFailures before = ChildFailures::read(file);
     const Ending ending = run_child_process(child_command(file, ""), false);
-    const bool told = ChildFailures::read(file).of.size() > before.of.size();
-    const bool done = ChildFailures::read(file).done;
-    if (stop_signal != 0 && !done) return 128 + stop_signal;
+    const ChildFailures after = ChildFailures::read(file);
+    const bool told = after.of.size() > before.of.size();
+    if (stop_signal != 0 && !after.done) return 128 + stop_signal;
     if (ending.code == static_cast<int>(Exit::interrupted)) return ending.code;
-    if (done && ending.signal.empty()) return ending.code;
-    if (done) {
+    if (after.done && ending.signal.empty()) return ending.code;
+    if (after.done) {
       std::cerr << "error: after the end of the run " << ending.text() << "\n";
       return static_cast<int>(Exit::plugin_broken);
     }
