@@ -120,6 +120,14 @@ const std::vector<Parameter>& run_parameters() {
             of_type(ParameterType::string, "title", "Shown in reports; default: the config's file name.");
         return p;
       }(),
+      [] {
+        Parameter p = of_type(
+            ParameterType::list, "compare",
+            "Pipelines to run, in this order; empty means all. The others are there for policies to name.");
+        p.item_type = ParameterType::string;
+        p.default_value = {std::vector<Value>{}};
+        return p;
+      }(),
       choice("mode", {"prefill", "decode", "question"},
              "Which queries are sparse: all at once, the last ones one by one, or the last ones at once.",
              {std::string("prefill")}),

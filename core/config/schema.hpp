@@ -23,7 +23,7 @@ Values read_object(const Document& document, const std::string& pointer, const i
                    const std::vector<plugin::Parameter>& parameters,
                    const std::vector<std::string>& extra_keys = {}, const KeyHint& hint = {});
 
-/// Top-level scalars: title, mode, queries, layers, heads, seed.
+/// Top-level keys beside the objects: title, compare, mode, queries, layers, heads, seed.
 const std::vector<plugin::Parameter>& run_parameters();
 /// "attention".
 const std::vector<plugin::Parameter>& attention_parameters();
