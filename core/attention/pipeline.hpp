@@ -18,6 +18,11 @@ struct Stage {
   plugin::Masker masker;
   std::optional<config::SelectorPlan> selector;
   uint64_t seed = 0;
+
+  /// It emits keys with p < 1.
+  bool samples() const {
+    return masker.descriptor().has(ATTNLAB_SAMPLES) || (selector.has_value() && selector->samples());
+  }
 };
 
 /// Key-side state of a pipeline for one layer: [stage][batch * kv_heads + kv_head]; empty for stages without
@@ -30,7 +35,8 @@ struct PipelineWorkspace {
   RowWriter writer;
   Selector selector;
   std::vector<Range> candidates;
-  std::vector<double> stage_seconds;  ///< filled by `select`
+  std::vector<double> stage_seconds;       ///< filled by `select`
+  std::vector<uint64_t> stage_read_bytes;  ///< search cost, filled by `select`
   /// Filled by `select` when the tile's query heads use several variants, else empty: whose heads are dense
   /// [group].
   std::vector<uint8_t> dense_heads;
@@ -49,6 +55,8 @@ class Pipeline {
   const std::vector<Stage>& stages() const { return stages_; }
   /// No stages run for any row of the tile: dense attention.
   bool is_dense(const Tile& tile) const { return policy_.is_dense(tile); }
+  /// A stage wants to know how much attention each key received.
+  bool wants_feedback() const;
 
   /// Fresh key-side state for a layer, of the stages that run in it.
   PipelineState make_state(int layer, const data::Geometry& geometry, uint64_t seed) const;

@@ -256,12 +256,12 @@ void resolve_pipelines(const Document& document, const Json& pipelines, const Re
 }
 
 void check_policy(const PipelinePlan& pipeline, const Document& document, const std::vector<int>& layers,
-                  const std::vector<int>& run, int64_t query_heads) {
+                  const std::vector<int>& run, int64_t query_heads, int64_t group) {
   if (!pipeline.policy) return;
   const PolicyPlan& policy = *pipeline.policy;
   const std::string place = "/pipelines/" + escape(pipeline.name);
   auto refuse = [&](const std::string& pointer, const std::string& summary, const std::string& found,
-                    const std::string& allowed, const std::string& suggestion = "") {
+                    const std::string& allowed, const std::string& suggestion) {
     Mistake mistake = document.where(pointer);
     mistake.found = found;
     mistake.allowed = allowed;
@@ -272,7 +272,7 @@ void check_policy(const PipelinePlan& pipeline, const Document& document, const 
     for (const auto& rule : rules) {
       if (rule.heads.is_rest() || rule.heads.spans.back().second < query_heads) continue;
       refuse(pointer + "/" + escape(rule.heads.text), "the input has no such query head",
-             std::to_string(rule.heads.spans.back().second), fmt::format("0 to {}", query_heads - 1));
+             std::to_string(rule.heads.spans.back().second), fmt::format("0 to {}", query_heads - 1), "");
     }
   };
   check_heads(place + "/heads", policy.heads);
@@ -284,15 +284,35 @@ void check_policy(const PipelinePlan& pipeline, const Document& document, const 
         if (std::find(layers.begin(), layers.end(), static_cast<int>(layer)) != layers.end()) continue;
         std::vector<std::string> names;
         for (int l : layers) names.push_back(std::to_string(l));
-        refuse(pointer, "the input has no such layer", std::to_string(layer), base::join(names));
+        refuse(pointer, "the input has no such layer", std::to_string(layer), base::join(names), "");
       }
     }
   }
+  auto has_feedback = [&](const VariantPlan& variant) {
+    return std::any_of(pipeline.stages.begin() + static_cast<int64_t>(variant.begin),
+                       pipeline.stages.begin() + static_cast<int64_t>(variant.end),
+                       [](const auto& stage) { return stage.wants_feedback; });
+  };
   for (int layer : run) {
+    std::optional<size_t> of_group;
     for (int64_t head = 0; head < query_heads; ++head) {
-      if (policy.variant_of(layer, head)) continue;
-      refuse(place, "the policy leaves out a query head", fmt::format("layer {}, head {}", layer, head), "",
-             policy.layers.empty() ? "add \"*\" to \"heads\"" : "add \"*\" to \"layers\"");
+      const std::optional<size_t> variant = policy.variant_of(layer, head);
+      if (!variant) {
+        refuse(place, "the policy leaves out a query head", fmt::format("layer {}, head {}", layer, head),
+               "a pipeline for every head of every layer that is run",
+               policy.layers.empty() ? "add \"*\" to \"heads\"" : "add \"*\" to \"layers\"");
+      }
+      if (head % group == 0) of_group = variant;
+      if (variant == of_group) continue;
+      for (size_t v : {*variant, *of_group}) {
+        if (!has_feedback(policy.variants[v])) continue;
+        refuse(place, "a method that learns from the attention of a KV head needs all of its query heads",
+               fmt::format("layer {}: heads {} and {} of KV head {}", layer, head - head % group, head,
+                           head / group),
+               fmt::format("one pipeline for all {} query heads of a KV head where {} runs", group,
+                           policy.variants[v].name),
+               "");
+      }
     }
   }
 }

@@ -19,8 +19,9 @@ void resolve_pipelines(const Document& document, const io::Json& pipelines,
                        const ResolveStages& resolve_stages, RunPlan& plan);
 
 /// What resolve() cannot know: throws UserError when the policy of `pipeline`, if it has one, names a layer
-/// or head that the input lacks, or leaves out a head of a layer in `run`.
+/// or head that the input lacks, leaves out a head of a layer in `run`, or gives a method with feedback some
+/// heads of a KV head only: it learns from all of them. `group`: query heads of a KV head.
 void check_policy(const PipelinePlan& pipeline, const Document& document, const std::vector<int>& layers,
-                  const std::vector<int>& run, int64_t query_heads);
+                  const std::vector<int>& run, int64_t query_heads, int64_t group);
 
 }  // namespace attnlab::config

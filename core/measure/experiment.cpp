@@ -1,4 +1,5 @@
 #include "core/measure/experiment.hpp"
+#include "core/config/resolve_policy.hpp"
 
 #include <fmt/core.h>
 
@@ -168,9 +169,12 @@ void run_layer(const config::RunPlan& plan, attention::Session& session, attenti
   if (plan.mode == config::Mode::decode) {
     session.append(begin + offset);
     session.end_prompt();
+    engine.attend_prompt(session, begin, kv_heads);
+    session.end_step();
     for (int64_t query = begin; query < begin + count; ++query) {
       session.append(query + offset + 1);
       engine.attend(session, query, 1, kv_heads, visit);
+      session.end_step();
       pacer.advance(1);
     }
     return;
@@ -178,6 +182,8 @@ void run_layer(const config::RunPlan& plan, attention::Session& session, attenti
   if (plan.mode == config::Mode::question) {
     session.append(begin + offset);
     session.end_prompt();
+    engine.attend_prompt(session, begin, kv_heads);
+    session.end_step();
     session.append(geometry.keys);
   } else {
     session.append(geometry.keys);
@@ -275,7 +281,7 @@ void check_plan(const config::RunPlan& plan, const data::Source& source, const c
   }
   const std::vector<int> run = wanted_layers(plan, source);
   for (const auto& pipeline : plan.pipelines) {
-    config::check_policy(pipeline, document, source.layers(), run, geometry.query_heads);
+    config::check_policy(pipeline, document, source.layers(), run, geometry.query_heads, geometry.group());
   }
   const uint64_t bytes = dump_bytes(options.dump, geometry, measured_queries(plan, geometry)) *
                          plan.pipelines.size() * run.size();
