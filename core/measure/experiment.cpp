@@ -1,5 +1,4 @@
 #include "core/measure/experiment.hpp"
-#include "core/config/resolve_policy.hpp"
 
 #include <fmt/core.h>
 
@@ -11,6 +10,7 @@
 #include <mutex>
 
 #include "core/base/parallel.hpp"
+#include "core/config/resolve_policy.hpp"
 #include "core/io/atomic_file.hpp"
 #include "core/kernels/select.hpp"
 #include "core/measure/picture.hpp"
