@@ -187,7 +187,7 @@ int run(const po::variables_map& values) {
   const plugin::CallWatch watch(limit);
   std::vector<attention::Pipeline> pipelines;
   for (const auto& pipeline : active.pipelines) pipelines.emplace_back(pipeline, catalog, document);
-  const auto source = open_input(plan, document);
+  const auto source = open_input(plan.input, document);
 
   measure::ExperimentOptions experiment;
   experiment.execution.kernels = &kernels::best_table();
