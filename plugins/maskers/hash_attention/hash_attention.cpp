@@ -72,13 +72,11 @@ struct HashAttention : attnlab::Scorer {
   Linear open_linear(const std::string& prefix) const;
   Mlp open_mlp(const std::string& prefix) const;
   void check_extents(const std::string& prefix, const Mlp& mlp);
-  template <class Value>
-  void check_given(const char* key, const Value& given, const Value& file) const;
+  static void check_given(const std::string& key, const std::string& given, const std::string& file);
 
   void hash(const Mlp& mlp, int64_t head, std::span<const float> x, Buffers& buffers, uint64_t* code) const;
   void activate(float* x, int64_t count) const;
   int64_t words() const { return (bits_ + 63) / 64; }
-  int64_t codes_per_key(int64_t group) const { return per_query_head_ ? group : 1; }
 
   std::map<int64_t, LayerWeights> layers_;
   bool per_query_head_ = false;
@@ -215,11 +213,11 @@ void HashAttention::check_extents(const std::string& prefix, const Mlp& mlp) {
   }
 }
 
-template <class Value>
-void HashAttention::check_given(const char* key, const Value& given, const Value& file) const {
-  if (given == file) return;
-  refuse(std::string(key) + " is " + given + " in the config and " + file +
-         " in the weight file; without it the file's is taken");
+void HashAttention::check_given(const std::string& key, const std::string& given, const std::string& file) {
+  if (given != file) {
+    refuse(key + " is " + given + " in the config and " + file +
+           " in the weight file; without the key, the file's is taken");
+  }
 }
 
 void HashAttention::prepare() {
@@ -273,7 +271,7 @@ void HashAttention::columns(attnlab::Columns& c, const attnlab::Geometry& g) con
            std::to_string(head_dim_) + outputs + " and the input needs [" + std::to_string(heads) + ", " +
            std::to_string(g.head_dim) + outputs + ": [" + what + ", head_dim, outputs]");
   }
-  c.per_token<uint64_t>("codes", codes_per_key(g.group) * words());
+  c.per_token<uint64_t>("codes", (per_query_head_ ? g.group : 1) * words());
 }
 
 void HashAttention::activate(float* x, int64_t count) const {
@@ -315,34 +313,38 @@ void HashAttention::hash(const Mlp& mlp, int64_t head, std::span<const float> x,
 void HashAttention::encode(const attnlab::KeyBlock& keys, attnlab::ColumnsView& c) const {
   const auto codes = c.column<uint64_t>("codes");
   const Mlp& mlp = layers_.at(keys.layer()).key;
+  const int64_t codes_per_key = codes.width() / words();
   Buffers buffers;
   for (int64_t j = keys.begin(); j < keys.end(); ++j) {
-    const std::span<uint64_t> code = codes[j];
-    const auto count = static_cast<int64_t>(code.size()) / words();
-    for (int64_t i = 0; i < count; ++i)
-      hash(mlp, keys.kv_head() * count + i, keys.key(j), buffers, code.data() + i * words());
+    uint64_t* code = codes[j].data();
+    for (int64_t i = 0; i < codes_per_key; ++i)
+      hash(mlp, keys.kv_head() * codes_per_key + i, keys.key(j), buffers, code + i * words());
   }
 }
 
 void HashAttention::score(const attnlab::Tile& tile, attnlab::Scores& out) const {
   const auto codes = tile.column<uint64_t>("codes");
   const Mlp& mlp = layers_.at(tile.layer()).query;
-  const int64_t width = codes_per_key(tile.group()) * words();
+  const int64_t codes_per_key = codes.width() / words();
   const auto query_code = tile.scratch<uint64_t>(words());
   Buffers buffers;
-  for (auto query : tile.rows()) {
-    const int64_t slot = per_query_head_ ? query.row % tile.group() : 0;
-    const int64_t head = per_query_head_ ? tile.kv_head() * tile.group() + slot : tile.kv_head();
-    hash(mlp, head, tile.query(query.row), buffers, query_code.data());
-    const auto scores = out.row(query.row);
-    const int64_t end = tile.visible_end(query);
-    if (end == 0) continue;
-    const uint64_t* key_code = codes[0].data() + slot * words();
-    for (int64_t j = 0; j < end; ++j) {
-      uint64_t distance = 0;
-      for (int64_t w = 0; w < words(); ++w)
-        distance += count_bits(key_code[j * width + w] ^ query_code[static_cast<size_t>(w)]);
-      scores[static_cast<size_t>(j)] = static_cast<float>(bits_ - 2 * static_cast<int64_t>(distance));
+  // The query heads of a group read the codes together.
+  for (int64_t first = 0; first < tile.row_count(); first += tile.group()) {
+    int64_t end = 0;
+    for (int64_t row = first; row < first + tile.group(); ++row)
+      end = std::max(end, tile.visible_end({row, 1}));
+    const uint64_t* key_codes = codes.records(0, end).data();
+    for (int64_t row = first; row < first + tile.group(); ++row) {
+      const int64_t i = (row - first) % codes_per_key;
+      hash(mlp, tile.kv_head() * codes_per_key + i, tile.query(row), buffers, query_code.data());
+      float* scores = out.row(row).data();
+      for (int64_t j = 0; j < end; ++j) {
+        const uint64_t* key_code = key_codes + j * codes.width() + i * words();
+        uint64_t distance = 0;
+        for (int64_t w = 0; w < words(); ++w)
+          distance += count_bits(key_code[w] ^ query_code[static_cast<size_t>(w)]);
+        scores[j] = static_cast<float>(bits_ - 2 * static_cast<int64_t>(distance));
+      }
     }
   }
 }
