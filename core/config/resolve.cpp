@@ -136,12 +136,7 @@ StagePlan resolve_stage(const Document& document, const std::string& pointer, co
   const std::vector<plugin::Parameter> table = stage_table(method, selector);
   Values values = read_object(document, pointer, stage, table, {"masker"},
                               [&](const auto& key) { return stage_key_hint(key, method, selector); });
-  for (const auto& parameter : method.parameters) {
-    Value& value = values.at(parameter.key);
-    if (parameter.type == plugin::ParameterType::path && stage.contains(parameter.key))
-      value = {document.resolve_path(pointer + "/" + parameter.key, value.as<std::string>())};
-    plan.values.push_back(value);
-  }
+  for (const auto& parameter : method.parameters) plan.values.push_back(values.at(parameter.key));
   plan.name = values.at("name").is_set() ? values.at("name").as<std::string>() : plan.masker;
   check_name(plan.name, "stage", document.where(pointer + "/name"));
   if (const auto* seed = std::get_if<int64_t>(&values.at("seed").data))

@@ -99,8 +99,12 @@ void highest_hash_scores(const TableRow& row) {
     }
     // Above the last score there is no choice: there the reference's mask is ours.
     for (size_t key = 0; key < integers.size(); ++key) {
-      if (integers[key] > lowest) EXPECT_EQ(reference.row(r)[key], 1) << "row " << r << " key " << key;
-      if (integers[key] < lowest) EXPECT_EQ(reference.row(r)[key], 0) << "row " << r << " key " << key;
+      if (integers[key] > lowest) {
+        EXPECT_EQ(reference.row(r)[key], 1) << "row " << r << " key " << key;
+      }
+      if (integers[key] < lowest) {
+        EXPECT_EQ(reference.row(r)[key], 0) << "row " << r << " key " << key;
+      }
     }
   }
   EXPECT_TRUE(same_mask(golden, expected, ours.mask));

@@ -310,13 +310,6 @@ TEST(ConfigResolve, PluginFoldersAreRelativeToTheirOrigin) {
                  "a folder or a list of folders");
 }
 
-TEST(ConfigResolve, PathsOfStagesAreRelativeToTheirOrigin) {
-  Document document;
-  document.set("", with_stage(R"({"masker": "fixed", "size": 1, "file": "../w"})"),
-               {"x/config.json", "/a/x"});
-  EXPECT_EQ(to_json(resolve(document, catalog()), catalog())["pipelines"]["main"][0]["file"], "/a/w");
-}
-
 TEST(ConfigResolve, TheResolvedConfigResolvesToItself) {
   const Json configs[] = {
       with_members("{}"),

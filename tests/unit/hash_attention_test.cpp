@@ -81,8 +81,9 @@ TEST_P(HashAttention, SelectsWhatTheDefinitionDoes) {
       .causal = shape.causal, .scale = 0.5f, .on_empty_row = config::EmptyRow::zeros};
   const Planes ours = run_pipelines(bound, problem, options)[0];
   EXPECT_EQ(run_pipelines(bound, problem, options, {.tile_bytes = 1})[0], ours);
-  if (shape.causal && !shape.shorter_sequences)
+  if (shape.causal && !shape.shorter_sequences) {
     EXPECT_EQ(run_pipelines(bound, problem, options, {.one_by_one = true})[0], ours);
+  }
 
   for (int64_t b = 0; b < g.batch; ++b) {
     for (int64_t h = 0; h < g.query_heads; ++h) {
@@ -236,7 +237,9 @@ TEST_F(HashWeightFile, OfADamagedLayoutIsRefused) {
   expect_refused(changed_refusal(), {"layers.3.key.0"});
   write_changed([](auto& tensors, auto&) { tensors[0].second = tensors[0].second.reshaped({12}); });
   expect_refused(changed_refusal(), {"layers.3.query.0.weight is [12]"});
-  write_changed([](auto& tensors, auto&) { tensors[1].second.template mutable_values<float>()[2] = NAN; });
+  write_changed([](auto& tensors, auto&) {
+    tensors[1].second = io::tensor_of<float>(tensor::DType::f32, {1, 3}, {0, NAN, 0});
+  });
   expect_refused(changed_refusal(), {"layers.3.query.0", "NaN"});
 }
 
