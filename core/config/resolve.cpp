@@ -185,7 +185,11 @@ std::vector<StagePlan> resolve_stages(const Document& document, const std::strin
   return stages;
 }
 
-InputSpec resolve_input(const Document& document, const Json& input) {
+}  // namespace
+
+InputSpec resolve_input(const Document& document) {
+  static const Json nothing;
+  const Json& input = member(document.root(), "input", nothing);
   std::vector<std::string> kinds = {"workload"};
   for (const auto& kind : file_input_parameters()) kinds.push_back(kind.key);
   std::vector<std::string> present;
@@ -254,6 +258,22 @@ InputSpec resolve_input(const Document& document, const Json& input) {
   return spec;
 }
 
+AttentionPlan resolve_attention(const Document& document) {
+  static const Json empty = Json::object();
+  const Values values = read_object(document, "/attention", member(document.root(), "attention", empty),
+                                    attention_parameters());
+  AttentionPlan plan;
+  if (values.at("causal").is_set()) plan.causal = values.at("causal").as<bool>();
+  if (values.at("scale").is_set()) plan.scale = values.at("scale").as<double>();
+  const auto& policy = values.at("on_empty_row").as<std::string>();
+  plan.on_empty_row = policy == "error"   ? EmptyRow::error
+                      : policy == "zeros" ? EmptyRow::zeros
+                                          : EmptyRow::dense;
+  return plan;
+}
+
+namespace {
+
 std::vector<int64_t> to_integers(const Value& value) {
   std::vector<int64_t> list;
   for (const auto& item : value.as<std::vector<Value>>()) list.push_back(item.as<int64_t>());
@@ -298,7 +318,6 @@ std::vector<std::string> plugin_folders(const Document& document) {
 
 RunPlan resolve(const Document& document, const plugin::Catalog& catalog) {
   static const Json nothing;
-  static const Json empty = Json::object();
   const Json& root = document.root();
   RunPlan plan;
   for (const char* key : {"layers", "heads"}) {
@@ -341,21 +360,14 @@ RunPlan resolve(const Document& document, const plugin::Catalog& catalog) {
       },
       plan);
 
-  Values attention =
-      read_object(document, "/attention", member(root, "attention", empty), attention_parameters());
-  if (attention.at("causal").is_set()) plan.attention.causal = attention.at("causal").as<bool>();
-  if (attention.at("scale").is_set()) plan.attention.scale = attention.at("scale").as<double>();
-  const auto& policy = attention.at("on_empty_row").as<std::string>();
-  plan.attention.on_empty_row = policy == "error"   ? EmptyRow::error
-                                : policy == "zeros" ? EmptyRow::zeros
-                                                    : EmptyRow::dense;
+  plan.attention = resolve_attention(document);
   if (plan.mode == Mode::decode && plan.attention.causal == false) {
     Mistake mistake = document.where("/attention/causal");
     mistake.found = "false";
     mistake.allowed = "true: a decoded token cannot see keys that do not exist yet";
     throw UserError("decode is causal", mistake);
   }
-  plan.input = resolve_input(document, member(root, "input", nothing));
+  plan.input = resolve_input(document);
   return plan;
 }
 

@@ -82,6 +82,10 @@ struct RunPlan {
 /// Folders of "plugin_path", absolute. Separate from `resolve` because the catalog must exist first.
 std::vector<std::string> plugin_folders(const Document& document);
 
+/// "input" and "attention" alone, validated: for commands that run no pipeline. Throw UserError.
+InputSpec resolve_input(const Document& document);
+AttentionPlan resolve_attention(const Document& document);
+
 /// Validates the whole document against the catalog and fills in the defaults. Throws UserError for the first
 /// mistake; an unknown masker is Exit::plugin_missing.
 RunPlan resolve(const Document& document, const plugin::Catalog& catalog);

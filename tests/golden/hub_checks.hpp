@@ -41,6 +41,10 @@ void sampled_keys_stay_candidates(const TableRow& row);
 /// 200 seeds: mean denominator ratio within three standard errors of 1, where the reference's is not.
 void unbiased_denominator(const TableRow& row);
 
+/// hash_attention with the dumped weights: codes bit for bit, and the keys of the highest integer scores; the
+/// reference's mask wherever ties and its jitter leave no choice.
+void highest_hash_scores(const TableRow& row);
+
 /// The case needs a masker that the catalog lacks; fails as soon as the catalog has it.
 void not_built(const TableRow& row);
 /// The case is compared by the test file that the rule begins with.

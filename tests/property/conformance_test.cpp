@@ -39,6 +39,10 @@ const Method methods[] = {
      R"({"p": [{"masker": "local", "window_size": 2}, {"masker": "oracle_top_p", "top_p": 0.7}]})"},
     {"random_sampling", R"({"sample": [{"masker": "sink", "sink_size": 2},
        {"masker": "random_sampling", "sampling_rate": 0.3}]})"},
+    {"hash_attention", R"({
+       "kv_head": [{"masker": "hash_attention", "heavy_size": 5, "hat_weight_file": "${FILE:hash}"}],
+       "query_head": [{"masker": "sink", "sink_size": 2}, {"masker": "hash_attention", "heavy_size": "20%",
+                      "share": "kv_group", "hat_weight_file": "${FILE:hash_of_query_heads}"}]})"},
     {"twilight",
      R"({"pruned": [{"masker": "oracle_top_k", "heavy_size": "60%"}, {"masker": "twilight", "top_p": 0.6}]})"},
     {"h2o", R"({

@@ -8,6 +8,7 @@
 #include <map>
 #include <string>
 
+#include "tests/support/hash_weights.hpp"
 #include "tests/support/small_problem.hpp"
 
 namespace attnlab::test {
@@ -34,7 +35,18 @@ using MethodFileWriter = std::function<void(const SmallProblem&, const std::stri
 
 /// Kinds of files by name, such as "hash".
 inline const std::map<std::string, MethodFileWriter>& method_file_writers() {
-  static const std::map<std::string, MethodFileWriter> writers = {};
+  static const auto hash = [](bool per_query_head) {
+    return [per_query_head](const SmallProblem& p, const std::string& path) {
+      const train::NetShape shape{p.geometry.head_dim, 2, 7, 20, train::Activation::silu};
+      write_hash_weights(
+          path, random_hash_weights(shape, per_query_head ? p.geometry.query_heads : p.geometry.kv_heads,
+                                    per_query_head, {p.layer.layer}, 21));
+    };
+  };
+  static const std::map<std::string, MethodFileWriter> writers = {
+      {"hash", hash(false)},
+      {"hash_of_query_heads", hash(true)},
+  };
   return writers;
 }
 

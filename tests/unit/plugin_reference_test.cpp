@@ -156,6 +156,7 @@ TEST(PluginTable, HasEveryPluginOfTheBuild) {
   // Methods whose double-precision version lies with tests of their own.
   const std::map<std::string, std::string> elsewhere = {
       {"h2o", "tests/unit/masker_eviction_test.cpp"},
+      {"hash_attention", "tests/unit/hash_attention_test.cpp"},
       {"snap_kv", "tests/unit/masker_eviction_test.cpp"},
       {"twilight", "tests/unit/masker_eviction_test.cpp"},
   };

@@ -254,6 +254,11 @@ class ParameterBuilder {
     info_.default_value.is_set = 0;
     return *this;
   }
+  /// The user may leave it out, and there is no default: the member keeps its initialiser, which says so.
+  ParameterBuilder& optional() {
+    info_.default_value.is_set = 0;
+    return *this;
+  }
   /// Closed bounds; `above` and `below` are open ones.
   ParameterBuilder& range(double minimum, double maximum) { return at_least(minimum).at_most(maximum); }
   ParameterBuilder& at_least(double minimum) { return bound(info_.minimum, info_.minimum_open, minimum, 0); }

@@ -126,7 +126,9 @@ class Host {
     table_->metric(table_->context, to_abi(name), value);
   }
   bool cancelled() const { return table_->cancelled(table_->context) != 0; }
-  /// A tensor of the weight file that a PATH parameter names; lives as long as the instance.
+  /// A tensor of the weight file (.safetensors, .npz) that a PATH parameter names, contiguous; float16 and
+  /// bfloat16 come as float32. The name "__metadata__/KEY" gives a string of a safetensors file's metadata as
+  /// uint8. Lives as long as the instance; asking again is cheap. Throws HostError.
   attnlab_tensor artifact(const Path& path, std::string_view name) const {
     attnlab_tensor tensor{};
     tensor.struct_size = sizeof tensor;
