@@ -27,10 +27,10 @@ int64_t parse_index(const std::string& option, const std::string& text) {
 Json input_of(const std::string& path) {
   const std::string absolute = fs::absolute(path).lexically_normal().string();
   if (fs::is_directory(path)) return {{"trace", absolute}};
-  if (!fs::exists(path)) throw UserError("--input: there is no such file or folder", {.file = path});
+  if (!fs::exists(path)) throw UserError("input: there is no such file or folder", {.file = path});
   if (path.ends_with(".npz")) return {{"npz", absolute}};
   if (path.ends_with(".safetensors")) return {{"safetensors", absolute}};
-  throw UserError("--input: unknown kind of file",
+  throw UserError("input: unknown kind of file",
                   {.file = path, .allowed = "a trace folder, *.npz or *.safetensors"});
 }
 
@@ -75,6 +75,13 @@ Json parse_index_list(const std::string& option, const std::string& text) {
     start = end + 1;
   }
   return list;
+}
+
+config::InputSpec input_file(const std::string& path) {
+  using Kind = config::InputSpec::Kind;
+  const Json input = input_of(path);
+  return {.kind = input.contains("trace") ? Kind::trace : Kind::archive,
+          .path = input.begin().value().get<std::string>()};
 }
 
 std::vector<std::string> positional(const po::variables_map& values) {
@@ -156,6 +163,7 @@ std::unique_ptr<data::Source> open_input(const config::RunPlan& plan, const conf
 const std::vector<Command>& commands() {
   static const std::vector<Command> all = {run_command(),
                                            bench_command(),
+                                           calibrate_command(),
                                            plugin_list_command(),
                                            plugin_info_command(),
                                            plugin_schema_command(),

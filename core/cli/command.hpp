@@ -59,6 +59,8 @@ plugin::Catalog load_catalog(const po::variables_map& values, const std::vector<
 const plugin::CatalogEntry& find_method(const plugin::Catalog& catalog, const std::string& id);
 /// The plan's input; a mistake that is in no file of its own is reported at the config's /input.
 std::unique_ptr<data::Source> open_input(const config::RunPlan& plan, const config::Document& document);
+/// A trace folder, *.npz or *.safetensors that the user named.
+config::InputSpec input_file(const std::string& path);
 /// "0,2-4" -> [0, 2, 3, 4].
 io::Json parse_index_list(const std::string& option, const std::string& text);
 
@@ -69,6 +71,7 @@ int thread_option(const po::variables_map& values);
 Command run_command();
 Command run_child_command();
 Command bench_command();
+Command calibrate_command();
 Command plugin_list_command();
 Command plugin_info_command();
 Command plugin_doctor_command();

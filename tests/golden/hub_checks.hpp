@@ -41,6 +41,12 @@ void sampled_keys_stay_candidates(const TableRow& row);
 /// 200 seeds: mean denominator ratio within three standard errors of 1, where the reference's is not.
 void unbiased_denominator(const TableRow& row);
 
+/// Our pages are those with the largest bounds over visible keys, as many as the budget holds; the reference
+/// takes at least three and bounds pages by later keys too.
+void pages_within_budget(const TableRow& row);
+/// As `exactly`, the channel lists of the case converted to our file.
+void exactly_with_channels(const TableRow& row);
+
 /// The case needs a masker that the catalog lacks; fails as soon as the catalog has it.
 void not_built(const TableRow& row);
 /// The case is compared by the test file that the rule begins with.
