@@ -118,7 +118,7 @@ struct DoubleSparsity : attnlab::Scorer {
       std::fill(scores.begin() + row_end, scores.end(), -std::numeric_limits<float>::infinity());
     }
     auto unpacked = tile.scratch<float>(group * kept_);
-    const Records records(*this, tile, end);
+    const Records records(*this, tile);
     for (int64_t j = 0; j < end; ++j) {
       const auto keys = records.at(j, unpacked);
       for (int64_t row = 0; row < rows; ++row) {
@@ -136,13 +136,20 @@ struct DoubleSparsity : attnlab::Scorer {
     std::vector<int64_t> shape, values;
   };
 
-  /// The labels of keys [0, count), read as one piece.
+  /// The labels of all keys that a tile's rows may see.
   class Records {
    public:
-    Records(const DoubleSparsity& method, const attnlab::Tile& tile, int64_t count)
-        : method_(method), group_(tile.group()) {
-      labels_ = tile.column<float>("labels").records(0, count);
-      if (method.rounded()) levels_ = tile.column<uint8_t>("levels").records(0, count);
+    Records(const DoubleSparsity& method, const attnlab::Tile& tile) : method_(method), group_(tile.group()) {
+      const auto labels = tile.column<float>("labels");
+      // Each query pays for the labels before its end; the longest piece serves all.
+      for (auto query : tile.queries()) {
+        const int64_t end = tile.visible_end(query);
+        const auto piece = labels.records(0, end);
+        if (piece.size() > labels_.size()) labels_ = piece;
+        if (!method.rounded()) continue;
+        const auto levels = tile.column<uint8_t>("levels").records(0, end);
+        if (levels.size() > levels_.size()) levels_ = levels;
+      }
     }
     /// [group, kept channels] of one key, in `unpacked` where they must be unpacked.
     std::span<const float> at(int64_t j, std::span<float> unpacked) const {
@@ -187,8 +194,8 @@ struct DoubleSparsity : attnlab::Scorer {
     integers.shape.assign(tensor.shape, tensor.shape + tensor.rank);
     const bool known = tensor.dtype == ATTNLAB_I32 || tensor.dtype == ATTNLAB_I64;
     if (!known || tensor.rank != rank) {
-      refuse("\"" + name + "\" has shape " + shape_text(integers.shape) + "; allowed: int32 or int64 of " +
-             (rank == 1 ? "[layers]" : "[layers, query heads, head_dim]"));
+      refuse("\"" + name + "\" has shape " + shape_text(integers.shape) + (known ? "" : " of another type") +
+             "; allowed: int32 or int64 of " + (rank == 1 ? "[layers]" : "[layers, query heads, head_dim]"));
     }
     int64_t count = 1;
     for (int64_t extent : integers.shape) count *= extent;

@@ -68,6 +68,8 @@ struct Quest : attnlab::Scorer {
       for (auto query : tile.queries()) {
         // The stored extremes hold all keys of the page, also those that this row must not know.
         const bool whole = tile.all_visible(query, {static_cast<int32_t>(begin), static_cast<int32_t>(end)});
+        // Each query pays for what it needs; one reading serves those of a tile.
+        if (whole && read) tile.count_read(record_bytes(tile.head_dim()));
         if (whole && !read) read_page(tile, page, stored);
         read |= whole;
         const bool any = whole || visible_extremes(tile, query, begin, end, seen);
@@ -83,6 +85,12 @@ struct Quest : attnlab::Scorer {
 
  private:
   bool rounded() const { return label_bits < 16; }
+
+  int64_t record_bytes(int64_t head_dim) const {
+    constexpr auto float_bytes = static_cast<int64_t>(sizeof(float));
+    return rounded() ? 2 * (Quantiser::bytes(head_dim, label_bits) + Quantiser::grid_width * float_bytes)
+                     : 2 * head_dim * float_bytes;
+  }
 
   /// A record holds what belongs to the lowest elements, then what belongs to the highest.
   template <class T>
