@@ -39,6 +39,16 @@ const Method methods[] = {
      R"({"p": [{"masker": "local", "window_size": 2}, {"masker": "oracle_top_p", "top_p": 0.7}]})"},
     {"random_sampling", R"({"sample": [{"masker": "sink", "sink_size": 2},
        {"masker": "random_sampling", "sampling_rate": 0.3}]})"},
+    {"quest", R"({
+       "pages": [{"masker": "quest", "heavy_size": 8, "page_size": 4}],
+       "rounded": [{"masker": "sink", "sink_size": 3},
+                   {"masker": "quest", "heavy_size": "30%", "page_size": 3, "label_bits": 3, "share": "kv_group"}],
+       "importance": [{"masker": "quest", "page_size": 2, "select": "importance", "sample_size": 6}]})"},
+    {"double_sparsity", R"({
+       "labels": [{"masker": "double_sparsity", "heavy_size": 5, "group_factor": 2,
+                   "sorted_channel_file": "${FILE:channels}"}],
+       "exact": [{"masker": "double_sparsity", "heavy_size": "20%", "group_factor": 4, "label_bits": 16,
+                  "channel_selection": "k_proj", "sorted_channel_file": "${FILE:channels}"}]})"},
     {"twilight",
      R"({"pruned": [{"masker": "oracle_top_k", "heavy_size": "60%"}, {"masker": "twilight", "top_p": 0.6}]})"},
     {"h2o", R"({

@@ -1,6 +1,6 @@
 // Levels of a few bits against double precision.
-#include <attnlab/quantise.hpp>
 #include <gtest/gtest.h>
+#include <attnlab/quantise.hpp>
 
 #include <random>
 #include <vector>
@@ -29,7 +29,8 @@ TEST(Quantiser, AgreesWithTheDefinitionAtEveryWidth) {
       for (float& value : values) value = normal(random);
       const Quantiser quantiser(bits);
       // One byte more, to see that nothing is written beyond the end.
-      std::vector<uint8_t> packed(static_cast<size_t>(Quantiser::bytes(static_cast<int64_t>(width), bits)) + 1, 0xab);
+      std::vector<uint8_t> packed(
+          static_cast<size_t>(Quantiser::bytes(static_cast<int64_t>(width), bits)) + 1, 0xab);
       std::vector<float> grid(Quantiser::grid_width), back(width), in_place = values;
       quantiser.pack(values, std::span(packed).first(packed.size() - 1), grid);
       quantiser.unpack(packed, grid, back);
@@ -57,7 +58,8 @@ TEST(Quantiser, KeepsEqualElements) {
 
 TEST(Quantiser, StaysFiniteAtTheEndsOfFloat32) {
   const float huge = std::numeric_limits<float>::max(), tiny = std::numeric_limits<float>::denorm_min();
-  for (std::vector<float> values : {std::vector<float>{-huge, 0, huge}, std::vector<float>{0, tiny, 2 * tiny}}) {
+  for (std::vector<float> values :
+       {std::vector<float>{-huge, 0, huge}, std::vector<float>{0, tiny, 2 * tiny}}) {
     Quantiser(4).round(values);
     for (float value : values) EXPECT_TRUE(std::isfinite(value));
   }
