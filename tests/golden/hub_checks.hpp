@@ -44,6 +44,11 @@ void unbiased_denominator(const TableRow& row);
 /// hash_attention with the dumped weights: codes bit for bit, and the keys of the highest integer scores; the
 /// reference's mask wherever ties and its jitter leave no choice.
 void highest_hash_scores(const TableRow& row);
+/// Our pages are those with the largest bounds over visible keys, as many as the budget holds; the reference
+/// takes at least three and bounds pages by later keys too.
+void pages_within_budget(const TableRow& row);
+/// As `exactly`, the channel lists of the case converted to our file.
+void exactly_with_channels(const TableRow& row);
 
 /// The case needs a masker that the catalog lacks; fails as soon as the catalog has it.
 void not_built(const TableRow& row);

@@ -43,6 +43,16 @@ const Method methods[] = {
        "kv_head": [{"masker": "hash_attention", "heavy_size": 5, "hat_weight_file": "${FILE:hash}"}],
        "query_head": [{"masker": "sink", "sink_size": 2}, {"masker": "hash_attention", "heavy_size": "20%",
                       "share": "kv_group", "hat_weight_file": "${FILE:hash_of_query_heads}"}]})"},
+    {"quest", R"({
+       "pages": [{"masker": "quest", "heavy_size": 8, "page_size": 4}],
+       "rounded": [{"masker": "sink", "sink_size": 3},
+                   {"masker": "quest", "heavy_size": "30%", "page_size": 3, "label_bits": 3, "share": "kv_group"}],
+       "importance": [{"masker": "quest", "page_size": 2, "select": "importance", "sample_size": 6}]})"},
+    {"double_sparsity", R"({
+       "labels": [{"masker": "double_sparsity", "heavy_size": 5, "group_factor": 2,
+                   "sorted_channel_file": "${FILE:channels}"}],
+       "exact": [{"masker": "double_sparsity", "heavy_size": "20%", "group_factor": 4, "label_bits": 16,
+                  "channel_selection": "k_proj", "sorted_channel_file": "${FILE:channels}"}]})"},
     {"twilight",
      R"({"pruned": [{"masker": "oracle_top_k", "heavy_size": "60%"}, {"masker": "twilight", "top_p": 0.6}]})"},
     {"h2o", R"({
