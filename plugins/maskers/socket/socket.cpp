@@ -35,7 +35,7 @@ struct Socket : attnlab::Scorer {
                                              " exceed the 16777216 numbers allowed; use fewer tables");
     }
     c.per_sequence_normal("planes", K * L * g.head_dim);
-    if (tabulated()) {
+    if (short_buckets()) {
       c.per_token<uint8_t>("buckets", L);
     } else {
       c.per_token<int32_t>("buckets", L);
@@ -44,7 +44,7 @@ struct Socket : attnlab::Scorer {
   }
 
   void encode(const attnlab::KeyBlock& keys, attnlab::ColumnsView& c) const {
-    if (tabulated()) {
+    if (short_buckets()) {
       write_buckets(keys, c, c.column<uint8_t>("buckets"));
     } else {
       write_buckets(keys, c, c.column<int32_t>("buckets"));
@@ -59,24 +59,30 @@ struct Socket : attnlab::Scorer {
   }
 
   void score(const attnlab::Tile& tile, attnlab::Scores& out) const {
-    const auto table = tile.scratch<float>(tabulated() ? L << K : 0);
-    if (tabulated()) {
-      score_with(tile, tile.column<uint8_t>("buckets"), out, [&](std::span<const float> factors) {
-        tabulate(factors, table);
-        return [&, this](size_t l, uint8_t bucket) { return table[(l << K) + bucket]; };
-      });
+    const auto table = tile.scratch<float>(K <= max_table_bits ? L << K : 0);
+    const auto look_up = [&](std::span<const float> factors) {
+      tabulate(factors, table);
+      return [&](size_t l, int32_t bucket) { return table[(l << K) + static_cast<size_t>(bucket)]; };
+    };
+    const auto multiply = [&](std::span<const float> factors) {
+      return [&, factors](size_t l, int32_t bucket) { return probability(factors, l, bucket); };
+    };
+    if (short_buckets()) {
+      score_with(tile, tile.column<uint8_t>("buckets"), out, look_up);
+    } else if (K <= max_table_bits) {
+      score_with(tile, tile.column<int32_t>("buckets"), out, look_up);
     } else {
-      score_with(tile, tile.column<int32_t>("buckets"), out, [&](std::span<const float> factors) {
-        return [factors, this](size_t l, int32_t bucket) { return probability(factors, l, bucket); };
-      });
+      score_with(tile, tile.column<int32_t>("buckets"), out, multiply);
     }
   }
 
  private:
   static constexpr int64_t max_width = int64_t{1} << 24;
+  /// Up to here a query tabulates the probabilities of all buckets, else it multiplies K factors for each
+  /// key.
+  static constexpr int64_t max_table_bits = 12;
 
-  /// Buckets fit in a byte, and a query looks their probabilities up instead of multiplying K factors.
-  bool tabulated() const { return K <= 8; }
+  bool short_buckets() const { return K <= 8; }
 
   /// Products of `x` with all planes. The record is [head_dim, L, K], so that the loop over planes
   /// vectorises without reordering a sum.
