@@ -28,7 +28,7 @@ struct ExperimentOptions {
 /// The attention numbers of a run: the config's, else what the source states, else the defaults.
 attention::AttentionOptions attention_options(const config::RunPlan& plan, const data::Source& source);
 
-/// Everything that can be checked before work starts: layers, heads, number of queries, dump size.
+/// Everything that can be checked before work starts: layers, heads, policies, number of queries, dump size.
 void check_plan(const config::RunPlan& plan, const data::Source& source, const config::Document& document,
                 const ExperimentOptions& options);
 

@@ -31,7 +31,7 @@ Masker::Masker(const Catalog& catalog, const CatalogEntry& entry, const std::vec
     const attnlab_plugin_entry* linked = catalog.static_entry(entry.file);
     const attnlab_library& library =
         linked != nullptr ? library_of(*linked, entry.file) : load_library(entry.file, warnings_);
-    table_ = find_method(library, descriptor_.id).masker;
+    table_ = find_method(library, descriptor_.method).masker;
   } catch (const base::UserError& error) {
     if (error.exit() == base::Exit::plugin_broken) record_failure(pipeline, error.summary(), error.what());
     throw;
@@ -101,7 +101,8 @@ std::vector<ColumnSpec> Masker::columns(const attnlab_geometry& geometry) const 
     const bool known = spec->dtype >= ATTNLAB_F32 && spec->dtype <= ATTNLAB_U64;
     const bool zeros = spec->initial == ATTNLAB_ZEROS;
     const bool normal = spec->initial == ATTNLAB_NORMAL && sequence && spec->dtype == ATTNLAB_F32;
-    if (!(token || page || sequence) || !(zeros || normal) || !known || spec->width < 1 || spec->width > (1 << 24)) {
+    if (!(token || page || sequence) || !(zeros || normal) || !known || spec->width < 1 ||
+        spec->width > (1 << 24)) {
       std::snprintf(error->message, sizeof error->message, "a declared column has illegal extents");
       return ATTNLAB_CONTRACT;
     }

@@ -52,6 +52,9 @@ void appended_keys_are_keys(const TableRow& row);
 void hashed_by_given_planes(const TableRow& row);
 /// The same, but the reference chooses among all keys: ours among those that are not active yet.
 void hashed_beyond_active_keys(const TableRow& row);
+/// hash_attention with the dumped weights: codes bit for bit, and the keys of the highest integer scores; the
+/// reference's mask wherever ties and its jitter leave no choice.
+void highest_hash_scores(const TableRow& row);
 
 /// The case needs a masker that the catalog lacks; fails as soon as the catalog has it.
 void not_built(const TableRow& row);

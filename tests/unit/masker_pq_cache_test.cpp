@@ -302,6 +302,21 @@ TEST(PqCache, ImportanceSamplesEstimateTheDenominator) {
   EXPECT_LT(error, 0.01) << "the estimate is not just noise";
 }
 
+/// Per query of a KV head: the codes of the keys it may choose, the centres once, their counts.
+TEST(PqCache, CountsWhatASearchReads) {
+  Quantised q({{"pq_bits", 3}, {"init_offset", 2}}, small);
+  q.fit(40);
+  attention::Engine engine({&kernels::best_table(), int64_t{1} << 22, false});
+  engine.attend(*q.session, 0, 6, {}, [](const attention::TileOutcome&) {});
+  uint64_t expected = 0;
+  for (uint64_t visible = 35; visible <= 40; ++visible) expected += (visible - 2) * 2 + 8 * 4 * 4 + 2 * 4;
+  EXPECT_EQ(engine.clocks().search_bytes[0][0], expected);
+  EXPECT_EQ(engine.clocks().queries[0], 6u);
+  const attention::IndexBytes index = q.session->index_bytes(0)[0];
+  EXPECT_EQ(index.tokens, 40u * 2);
+  EXPECT_EQ(index.sequence, 8u * 4 * 4 + 2 * 4 + 2 * 4);
+}
+
 TEST(PqCache, RefusesWhatDoesNotFit) {
   EXPECT_REFUSED(Quantised({{"pq_group_factor", 3}}, small), "3 sub-vectors do not divide head_dim 4");
   EXPECT_REFUSED(Quantised({{"pq_bits", 13}}, small), "12");

@@ -128,6 +128,17 @@ TEST(Socket, AQueryLikesTheBucketOfItsOwnDirection) {
   EXPECT_GT(scores[0], 5 * scores[1]);
 }
 
+/// Per query of a KV head: buckets and norms of the visible keys, and the planes once.
+TEST(Socket, CountsWhatASearchReads) {
+  const Hashed h({{"K", 4}, {"L", 3}}, {1, 2, 1, 3, 25, 5, 3});
+  attention::Engine engine({&kernels::best_table(), int64_t{1} << 22, false});
+  engine.attend(*h.session, 0, 3, {}, [](const attention::TileOutcome&) {});
+  const uint64_t planes = 4 * 3 * 5 * 4;
+  EXPECT_EQ(engine.clocks().search_bytes[0][0], 3 * planes + (23 + 24 + 25) * (3 + 4));
+  EXPECT_EQ(h.session->index_bytes(0)[0].tokens, 25u * (3 + 4));
+  EXPECT_EQ(h.session->index_bytes(0)[0].sequence, planes);
+}
+
 TEST(Socket, RefusesWhatDoesNotFit) {
   const test::Shape shape;
   EXPECT_REFUSED(Hashed({{"K", 31}}, shape), "30");
