@@ -41,6 +41,17 @@ void sampled_keys_stay_candidates(const TableRow& row);
 /// 200 seeds: mean denominator ratio within three standard errors of 1, where the reference's is not.
 void unbiased_denominator(const TableRow& row);
 
+/// With the dumped centres: codes equal, also those of keys appended in a second step; with the dumped codes:
+/// scores, and masks and outputs of the rows without ties.
+void quantised_by_given_centres(const TableRow& row);
+/// The same, but some codes of the reference belong to centres before the last update: ours are nearer.
+void codes_of_final_centres(const TableRow& row);
+/// The same, but the reference gives appended keys the channel of queries: ours are those of k-means.
+void appended_keys_are_keys(const TableRow& row);
+/// With the dumped planes: buckets, scores, masks and outputs.
+void hashed_by_given_planes(const TableRow& row);
+/// The same, but the reference chooses among all keys: ours among those that are not active yet.
+void hashed_beyond_active_keys(const TableRow& row);
 /// hash_attention with the dumped weights: codes bit for bit, and the keys of the highest integer scores; the
 /// reference's mask wherever ties and its jitter leave no choice.
 void highest_hash_scores(const TableRow& row);

@@ -25,6 +25,8 @@ constexpr auto theory = "random: compare with theory, not with the biased refere
 constexpr auto adaptive_theory =
     "adaptive: compare with theory; given the dumped draws, sets can be compared";
 constexpr auto unique_rows = "compare rows listed in topk_unique_rows";
+constexpr auto given_centres = "random centres: exact given the dumped ones, masks on topk_unique_rows";
+constexpr auto given_planes = "random planes: exact given the dumped ones";
 constexpr auto integer_scores =
     "integer scores: the reference's bias (jitter) orders ties, ours go to the lower index";
 constexpr auto per_head_norm =
@@ -110,17 +112,17 @@ const std::vector<TableRow>& table() {
       {"stats_magicpig_16_4", not_built, theory, "magic_pig"},
       {"stats_magicpig_64_8", not_built, theory, "magic_pig"},
       {"stats_magicpig_nocenter_16_4", not_built, theory, "magic_pig"},
-      {"pqcache_euclid_decode", not_built, unique_rows, "pq_cache"},
-      {"pqcache_two_step_euclid", not_built, unique_rows, "pq_cache"},
-      {"pqcache_two_step_ip", not_built, unique_rows, "pq_cache"},
-      {"sink_local_pqcache", not_built, unique_rows, "pq_cache"},
+      {"pqcache_euclid_decode", quantised_by_given_centres, given_centres},
+      {"pqcache_two_step_euclid", quantised_by_given_centres, given_centres},
+      {"pqcache_two_step_ip", appended_keys_are_keys, "appended keys assigned consistently"},
+      {"sink_local_pqcache", codes_of_final_centres, "codes belong to the final centres"},
       {"quest_decode", exactly},
       {"quest_label_bits4", exactly},
       {"quest_min3pages", pages_within_budget, pages},
       {"quest_prefill_causal", pages_within_budget, pages},
-      {"socket_decode", not_built, "to be compared exactly", "socket"},
-      {"socket_prefill_causal", not_built, "to be compared exactly", "socket"},
-      {"sink_local_socket", not_built, "the reference does not exclude active keys", "socket"},
+      {"socket_decode", hashed_by_given_planes, given_planes},
+      {"socket_prefill_causal", hashed_by_given_planes, given_planes},
+      {"sink_local_socket", hashed_beyond_active_keys, "top-k chooses among keys that are not active yet"},
   };
   return rows;
 }

@@ -53,6 +53,14 @@ const Method methods[] = {
                    "sorted_channel_file": "${FILE:channels}"}],
        "exact": [{"masker": "double_sparsity", "heavy_size": "20%", "group_factor": 4, "label_bits": 16,
                   "channel_selection": "k_proj", "sorted_channel_file": "${FILE:channels}"}]})"},
+    {"pq_cache", R"({
+       "short": [{"masker": "pq_cache", "heavy_size": 5, "pq_bits": 3}],
+       "long_ip": [{"masker": "sink", "sink_size": 2}, {"masker": "pq_cache", "select": "importance",
+                    "sample_size": 6, "pq_bits": 9, "metric": "ip", "init_offset": 2}]})"},
+    {"socket", R"({
+       "short": [{"masker": "socket", "heavy_size": 5, "L": 3}],
+       "long": [{"masker": "socket", "heavy_size": "20%", "share": "kv_group", "K": 9}],
+       "without_table": [{"masker": "socket", "heavy_size": 4, "K": 14, "L": 2}]})"},
     {"twilight",
      R"({"pruned": [{"masker": "oracle_top_k", "heavy_size": "60%"}, {"masker": "twilight", "top_p": 0.6}]})"},
     {"h2o", R"({
@@ -92,7 +100,7 @@ const Case shapes[] = {
 
 /// Methods whose parameters cannot suit a single channel; everything else runs on every shape.
 bool suits(const Method& method, const Shape& shape) {
-  const std::set<std::string> groups_of_channels = {"double_sparsity"};
+  const std::set<std::string> groups_of_channels = {"double_sparsity", "pq_cache"};
   return shape.head_dim > 1 || !groups_of_channels.contains(method.id);
 }
 
