@@ -156,6 +156,7 @@ std::unique_ptr<data::Source> open_input(const config::RunPlan& plan, const conf
 const std::vector<Command>& commands() {
   static const std::vector<Command> all = {run_command(),
                                            bench_command(),
+                                           verify_sampling_command(),
                                            plugin_list_command(),
                                            plugin_info_command(),
                                            plugin_schema_command(),

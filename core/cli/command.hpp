@@ -69,6 +69,7 @@ int thread_option(const po::variables_map& values);
 Command run_command();
 Command run_child_command();
 Command bench_command();
+Command verify_sampling_command();
 Command plugin_list_command();
 Command plugin_info_command();
 Command plugin_doctor_command();
