@@ -195,9 +195,12 @@ void attend_by_mode(config::Mode mode, attention::Session& session, attention::E
   if (mode == config::Mode::decode) {
     session.append(begin + offset);
     session.end_prompt();
+    engine.attend_prompt(session, begin, kv_heads);
+    session.end_step();
     for (int64_t query = begin; query < begin + count; ++query) {
       session.append(query + offset + 1);
       engine.attend(session, query, 1, kv_heads, visit);
+      session.end_step();
       advance(1);
     }
     return;
@@ -205,6 +208,8 @@ void attend_by_mode(config::Mode mode, attention::Session& session, attention::E
   if (mode == config::Mode::question) {
     session.append(begin + offset);
     session.end_prompt();
+    engine.attend_prompt(session, begin, kv_heads);
+    session.end_step();
     session.append(geometry.keys);
   } else {
     session.append(geometry.keys);

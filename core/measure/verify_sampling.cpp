@@ -138,8 +138,8 @@ Interval wilson_interval(int64_t hits, int64_t trials, double z) {
 int sampling_stage(const config::PipelinePlan& pipeline, const plugin::Catalog& catalog) {
   for (size_t s = 0; s < pipeline.stages.size(); ++s) {
     const auto& stage = pipeline.stages[s];
-    const bool by_importance = stage.selector && name_of(stage.selector->kind) == "importance";
-    if (by_importance || catalog.find(stage.masker)->descriptor.has(ATTNLAB_SAMPLES))
+    if ((stage.selector && stage.selector->samples()) ||
+        catalog.find(stage.masker)->descriptor.has(ATTNLAB_SAMPLES))
       return static_cast<int>(s);
   }
   return -1;

@@ -220,6 +220,7 @@ struct AdaptiveSampling : attnlab::Masker {
       double largest_bias = 0;
       if (bias != nullptr) {
         largest_bias = static_cast<double>(*std::max_element(bias + begin, bias + end));
+        tile.count_read((end - begin) * static_cast<int64_t>(sizeof(float)));
         largest_bias += std::abs(largest_bias) * 2.4e-7;
       }
       top.logit = std::max(top.logit, query_norm * key_length + largest_bias);
