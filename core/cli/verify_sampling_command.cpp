@@ -1,8 +1,9 @@
 // attnlab verify-sampling.
 #include <fmt/core.h>
-#include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
@@ -35,7 +36,7 @@ void options(po::options_description& table) {
       "only this pipeline (repeatable)")(
       "epsilons", po::value<std::string>()->value_name("LIST"),
       "run each stage that has an epsilon with these as well, such as 0.02,0.05,0.1,0.2")(
-      "output", po::value<std::string>()->value_name("FOLDER"),
+      "output", po::value<std::string>()->value_name("DIR"),
       "write verification.json and verification.html")(
       "threads", po::value<int>()->value_name("N")->default_value(0, "all cores"),
       "threads; results do not depend on it")(
@@ -118,6 +119,8 @@ int run(const po::variables_map& values) {
   choose_pipelines(plan, catalog, document,
                    values.count("pipeline") != 0 ? values["pipeline"].as<std::vector<std::string>>()
                                                  : std::vector<std::string>{});
+  // As run does: a plugin that does not return from a call for ten minutes hangs.
+  const plugin::CallWatch watch(std::chrono::minutes(10));
   const auto source = open_input(plan, document);
   measure::check_plan(plan, *source, document, {});
   if (!folder.empty()) io::create_directories(folder);

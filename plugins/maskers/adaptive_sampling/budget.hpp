@@ -120,13 +120,13 @@ inline double deviation_bound(const Moments& moments, double diameter, double de
   return std::sqrt(moments.squares() / degrees) + diameter * std::sqrt(2 * std::log(1 / delta) / degrees);
 }
 
-/// Eq. 5 to 9: draws out of `rest` keys with an error of at most epsilon times the norm of the whole sum,
-/// except with probability `delta`. The norm itself is bounded from below: by the known keys where all terms
-/// are positive (`scalar`), else by the pilot.
+/// Eq. 10: draws out of `rest` keys with an error of at most epsilon times the norm of the whole sum, except
+/// with probability `delta`. The norm is bounded from below by the pilot, and by the known keys where all
+/// terms are positive (`scalar`).
 inline double bounded_draws(const Moments& moments, double rest, double epsilon, double delta,
                             double diameter, bool scalar, bool use_variance) {
   const double all = rest + moments.pilot();
-  const double share = delta / (1 + (scalar ? 0 : 1) + (use_variance ? 1 : 0));
+  const double share = delta / (use_variance ? 3 : 2);
   Tail tail = hoeffding_tail(diameter, scalar, share), pilot_tail = tail;
   if (use_variance) {
     const double variance = std::pow(deviation_bound(moments, diameter, share), 2);
@@ -134,10 +134,8 @@ inline double bounded_draws(const Moments& moments, double rest, double epsilon,
     // The rest's squares are part of all squares.
     tail = bernstein_tail(variance * all / rest, diameter, share);
   }
-  double norm = moments.known();
-  if (!scalar) {
-    norm = moments.estimate(rest) - pilot_tail.deviation(moments.pilot(), all) * all / moments.pilot();
-  }
+  const double pilot_error = pilot_tail.deviation(moments.pilot(), all) * all / moments.pilot();
+  const double norm = std::max(scalar ? moments.known() : 0, moments.estimate(rest) - pilot_error);
   return norm > 0 ? tail.draws(rest, epsilon * norm) : rest;
 }
 
