@@ -31,11 +31,12 @@ std::string verdict(const SamplingRecord& record) {
 
 /// Rows of cells, the heading first.
 std::vector<std::vector<std::string>> cells(const VerificationRecord& verification) {
-  std::vector<std::vector<std::string>> rows{{"pipeline", "density", "added", "minimum", "D^/D", "z",
-                                              "N^ on N", "z", "var/theory", "error", "within epsilon",
-                                              "99 % interval", "promised", "verdict"}};
+  std::vector<std::vector<std::string>> rows{{"pipeline", "verdict", "density", "added", "minimum", "D^/D",
+                                              "z", "N^ on N", "z", "var/theory", "error", "within epsilon",
+                                              "99 % interval", "promised"}};
   for (const SamplingRecord& record : verification.pipelines) {
     std::vector<std::string> row{clean(record.pipeline),
+                                 verdict(record),
                                  percent(record.density),
                                  number(record.added),
                                  number(record.minimum),
@@ -55,7 +56,6 @@ std::vector<std::vector<std::string>> cells(const VerificationRecord& verificati
     } else {
       row.insert(row.end(), {"-", "-", "-"});
     }
-    row.push_back(verdict(record));
     rows.push_back(std::move(row));
   }
   return rows;
@@ -141,7 +141,10 @@ std::string panel(const std::vector<double>& epsilons, const std::vector<Series>
     }
     svg += fmt::format(R"(<path class="curve {}" d="{}"/>)", one.style, path) + points;
     if (!epsilons.empty() && !std::isnan(one.values.back())) {
-      svg += text("label", "end", x.at(epsilons.back()) - 4, y.at(one.values.back()) + 20, one.name);
+      // On the side from which the line does not come.
+      const bool falls = one.values.back() < one.values.front();
+      svg += text("label", "end", x.at(epsilons.back()) - 4, y.at(one.values.back()) + (falls ? 20 : -10),
+                  one.name);
     }
   }
   return svg + "</svg>";
@@ -159,7 +162,7 @@ std::string figures(const SamplingRecord& record) {
     quantile.push_back(point.quantile_error);
     density.push_back(point.density);
   }
-  const std::string share = percent(1 - record.coverage->delta);
+  const std::string share = percent(1 - record.coverage->delta, 2);
   return "<section><h2 class=\"clamp\">" + html_text(record.pipeline) + "</h2><div class=\"pair\"><figure>" +
          panel(epsilons, {{"quantile", share + " quantile", quantile}, {"mean", "mean", mean}},
                record.target + " error seen", true, false) +
@@ -186,7 +189,7 @@ std::string verification_table(const VerificationRecord& verification) {
   for (const auto& row : rows) {
     std::string line;
     for (size_t c = 0; c < row.size(); ++c) {
-      const bool left = c == 0 || c + 1 == row.size();
+      const bool left = c < 2;
       if (c > 0) line += "  ";
       line += left ? pad_right(row[c], widths[c]) : pad_left(row[c], widths[c]);
     }
@@ -247,7 +250,7 @@ std::string verification_html(const VerificationRecord& verification) {
   for (size_t r = 1; r < rows.size(); ++r) {
     page += "<tr><th scope=\"row\" class=\"who\">" + html_text(rows[r][0]) + "</th>";
     for (size_t c = 1; c < rows[r].size(); ++c) {
-      const bool warn = c + 1 == rows[r].size() && !verification.pipelines[r - 1].holds();
+      const bool warn = c == 1 && !verification.pipelines[r - 1].holds();
       page += fmt::format("<td{}>{}</td>", warn ? " class=\"warn\"" : "", html_text(rows[r][c]));
     }
     page += "</tr>";

@@ -38,13 +38,14 @@ Residual residual_of(const HubCase& golden, int64_t row, std::span<const float> 
   return residual;
 }
 
-/// Steps 2 and 3 of spec/maskers.md, by definition.
+/// Steps 2 and 3 of spec/maskers.md, by definition. The pilot is part of what is known exactly.
 double needed_draws(const HubCase& golden, std::span<const double> logits, const std::vector<int64_t>& known,
                     const std::vector<int64_t>& pilot, double rest, double epsilon, double delta) {
   const auto n = static_cast<double>(pilot.size());
   double deterministic = 0, mean = 0, squares = 0;
   for (int64_t key : known) deterministic += std::exp(logits[static_cast<size_t>(key)]);
   for (int64_t key : pilot) mean += std::exp(logits[static_cast<size_t>(key)]) / n;
+  deterministic += n * mean;
   for (int64_t key : pilot) squares += std::pow(std::exp(logits[static_cast<size_t>(key)]) - mean, 2);
   const double deviation = std::sqrt(squares / chi_square_quantile(0.2, n - 1));
   const double tau = epsilon * (deterministic + rest * mean);
