@@ -3,7 +3,6 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <memory>
 
 #include "core/measure/experiment.hpp"
 #include "core/measure/verify_layer.hpp"

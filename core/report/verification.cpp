@@ -20,7 +20,13 @@ using measure::SeedMean;
 using measure::VerificationRecord;
 
 std::string with_error(const SeedMean& mean) {
+  if (std::isnan(mean.mean)) return "-";
   return fmt::format("{:.4f} ± {:.4f}", mean.mean, mean.standard_error);
+}
+
+std::string z_of(const SeedMean& mean, double rounding) {
+  const double z = mean.z(1, rounding);
+  return std::isnan(z) ? "-" : fmt::format("{:.1f}", z);
 }
 
 std::string verdict(const SamplingRecord& record) {
@@ -41,9 +47,9 @@ std::vector<std::vector<std::string>> cells(const VerificationRecord& verificati
                                  number(record.added),
                                  number(record.minimum),
                                  with_error(record.denominator_ratio),
-                                 fmt::format("{:.1f}", record.denominator_ratio.z(1, record.rounding)),
+                                 z_of(record.denominator_ratio, record.rounding),
                                  with_error(record.numerator_projection),
-                                 fmt::format("{:.1f}", record.numerator_projection.z(1, record.rounding)),
+                                 z_of(record.numerator_projection, record.rounding),
                                  record.theoretical_variance > 0
                                      ? number(record.denominator_variance / record.theoretical_variance)
                                      : "-",
