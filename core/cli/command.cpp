@@ -164,6 +164,7 @@ const std::vector<Command>& commands() {
                                            bench_command(),
                                            train_hash_command(),
                                            calibrate_command(),
+                                           verify_sampling_command(),
                                            plugin_list_command(),
                                            plugin_info_command(),
                                            plugin_schema_command(),

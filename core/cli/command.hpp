@@ -75,6 +75,7 @@ Command run_child_command();
 Command bench_command();
 Command train_hash_command();
 Command calibrate_command();
+Command verify_sampling_command();
 Command plugin_list_command();
 Command plugin_info_command();
 Command plugin_doctor_command();

@@ -26,18 +26,11 @@ using base::UserError;
 
 constexpr int64_t default_queries = 64;
 
+/// Queries that are attended together between two looks at the clock and at Ctrl-C.
+constexpr int64_t chunk = 1024;
+
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-int64_t measured_queries(const config::RunPlan& plan, const data::Geometry& geometry) {
-  if (plan.queries) return *plan.queries;
-  return plan.mode == config::Mode::prefill ? geometry.queries : std::min(default_queries, geometry.queries);
-}
-
-std::vector<int> wanted_layers(const config::RunPlan& plan, const data::Source& source) {
-  if (plan.layers.empty()) return source.layers();
-  return {plan.layers.begin(), plan.layers.end()};
 }
 
 /// Largest of values that arrive from several threads.
@@ -156,44 +149,16 @@ class Pacer {
   int64_t done_ = 0, total_;
 };
 
-/// Queries that are attended together between two looks at the clock and at Ctrl-C.
-constexpr int64_t chunk = 1024;
+}  // namespace
 
-void run_layer(const config::RunPlan& plan, attention::Session& session, attention::Engine& engine,
-               const std::vector<int64_t>& kv_heads, int64_t begin, int64_t count, LayerRun& layer,
-               Pacer& pacer) {
-  const data::Geometry& geometry = session.geometry();
-  const attention::Visitor visit = [&](const TileOutcome& outcome) { layer.visit(outcome); };
-  // Query i of Sq sits at position i + Sk - Sq.
-  const int64_t offset = geometry.keys - geometry.queries;
-  if (plan.mode == config::Mode::decode) {
-    session.append(begin + offset);
-    session.end_prompt();
-    engine.attend_prompt(session, begin, kv_heads);
-    session.end_step();
-    for (int64_t query = begin; query < begin + count; ++query) {
-      session.append(query + offset + 1);
-      engine.attend(session, query, 1, kv_heads, visit);
-      session.end_step();
-      pacer.advance(1);
-    }
-    return;
-  }
-  if (plan.mode == config::Mode::question) {
-    session.append(begin + offset);
-    session.end_prompt();
-    engine.attend_prompt(session, begin, kv_heads);
-    session.end_step();
-    session.append(geometry.keys);
-  } else {
-    session.append(geometry.keys);
-    session.end_prompt();
-  }
-  for (int64_t query = begin; query < begin + count; query += chunk) {
-    const int64_t rows = std::min(chunk, begin + count - query);
-    engine.attend(session, query, rows, kv_heads, visit);
-    pacer.advance(rows);
-  }
+int64_t measured_queries(const config::RunPlan& plan, const data::Geometry& geometry) {
+  if (plan.queries) return *plan.queries;
+  return plan.mode == config::Mode::prefill ? geometry.queries : std::min(default_queries, geometry.queries);
+}
+
+std::vector<int> wanted_layers(const config::RunPlan& plan, const data::Source& source) {
+  if (plan.layers.empty()) return source.layers();
+  return {plan.layers.begin(), plan.layers.end()};
 }
 
 InputRecord describe_input(const config::RunPlan& plan, const data::Source& source,
@@ -237,7 +202,41 @@ PipelineRecord describe_pipeline(const config::PipelinePlan& plan,
   return record;
 }
 
-}  // namespace
+void attend_by_mode(config::Mode mode, attention::Session& session, attention::Engine& engine,
+                    const std::vector<int64_t>& kv_heads, int64_t begin, int64_t count,
+                    const attention::Visitor& visit, const std::function<void(int64_t)>& advance) {
+  const data::Geometry& geometry = session.geometry();
+  // Query i of Sq sits at position i + Sk - Sq.
+  const int64_t offset = geometry.keys - geometry.queries;
+  if (mode == config::Mode::decode) {
+    session.append(begin + offset);
+    session.end_prompt();
+    engine.attend_prompt(session, begin, kv_heads);
+    session.end_step();
+    for (int64_t query = begin; query < begin + count; ++query) {
+      session.append(query + offset + 1);
+      engine.attend(session, query, 1, kv_heads, visit);
+      session.end_step();
+      advance(1);
+    }
+    return;
+  }
+  if (mode == config::Mode::question) {
+    session.append(begin + offset);
+    session.end_prompt();
+    engine.attend_prompt(session, begin, kv_heads);
+    session.end_step();
+    session.append(geometry.keys);
+  } else {
+    session.append(geometry.keys);
+    session.end_prompt();
+  }
+  for (int64_t query = begin; query < begin + count; query += chunk) {
+    const int64_t rows = std::min(chunk, begin + count - query);
+    engine.attend(session, query, rows, kv_heads, visit);
+    advance(rows);
+  }
+}
 
 attention::AttentionOptions attention_options(const config::RunPlan& plan, const data::Source& source) {
   attention::AttentionOptions options;
@@ -324,7 +323,9 @@ RunRecord run_experiment(const config::RunPlan& plan, const std::vector<Pipeline
     run.time.load_seconds += seconds_since(load_start);
     attention::Session session(pipelines, problem, geometry, attention);
     LayerRun layer(pipelines, problem, geometry, options, begin, count, layers.size() == 1, totals, picture);
-    run_layer(plan, session, engine, kv_heads, begin, count, layer, pacer);
+    attend_by_mode(
+        plan.mode, session, engine, kv_heads, begin, count,
+        [&](const TileOutcome& outcome) { layer.visit(outcome); }, [&](int64_t n) { pacer.advance(n); });
     layer.commit_dumps();
 
     std::vector<HeadRecord> records;

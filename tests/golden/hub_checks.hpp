@@ -60,6 +60,13 @@ void highest_hash_scores(const TableRow& row);
 void pages_within_budget(const TableRow& row);
 /// As `exactly`, the channel lists of the case converted to our file.
 void exactly_with_channels(const TableRow& row);
+/// Adaptive sampling, last stage: a pilot with p = 1, and a sample whose size follows from it by steps 2
+/// and 3.
+void pilot_and_sample(const TableRow& row);
+/// The reference returns Full where fewer than two keys may be sampled: ours takes what there is.
+void residual_where_reference_is_full(const TableRow& row);
+/// 200 seeds: mean denominator ratio within three standard errors of 1, errors within epsilon as promised.
+void unbiased_and_covered(const TableRow& row);
 
 /// The case needs a masker that the catalog lacks; fails as soon as the catalog has it.
 void not_built(const TableRow& row);

@@ -61,6 +61,13 @@ const Method methods[] = {
        "short": [{"masker": "socket", "heavy_size": 5, "L": 3}],
        "long": [{"masker": "socket", "heavy_size": "20%", "share": "kv_group", "K": 9}],
        "without_table": [{"masker": "socket", "heavy_size": 4, "K": 14, "L": 2}]})"},
+    {"adaptive_sampling", R"({
+       "normal": [{"masker": "sink", "sink_size": 2}, {"masker": "oracle_top_k", "heavy_size": 4},
+         {"masker": "adaptive_sampling", "base_rate_sampling": 3, "epsilon": 0.4, "delta": 0.4, "init_offset": 1, "target": "output"}],
+       "hoeffding": [{"masker": "adaptive_sampling", "base_rate_sampling": "40%", "epsilon": 0.9, "delta": 0.9,
+         "local_offset": 2, "bound": "hoeffding"}],
+       "bernstein": [{"masker": "adaptive_sampling", "base_rate_sampling": "20%", "epsilon": 0.9, "delta": 0.9,
+         "target": "numerator", "bound": "bernstein"}]})"},
     {"twilight",
      R"({"pruned": [{"masker": "oracle_top_k", "heavy_size": "60%"}, {"masker": "twilight", "top_p": 0.6}]})"},
     {"h2o", R"({
