@@ -1,6 +1,7 @@
 #include "core/attention/columns.hpp"
 
 #include <fmt/core.h>
+#include <attnlab/philox.hpp>
 
 #include <algorithm>
 #include <numeric>
@@ -51,6 +52,12 @@ KeyState::KeyState(const plugin::Masker& masker, const attnlab_geometry& geometr
   }
   if (masker.has_state()) opaque_ = masker.create_state(geometry, rng_key);
   resize(0);
+  for (size_t i = 0; i < columns_.size(); ++i) {
+    if (!columns_[i].spec.normal) continue;
+    Philox random(mix_key(rng_key, i));
+    auto* values = reinterpret_cast<float*>(columns_[i].data.data());
+    for (int64_t j = 0; j < columns_[i].spec.width; ++j) values[j] = static_cast<float>(random.normal());
+  }
 }
 
 void KeyState::resize(int64_t key_count) {
@@ -100,7 +107,7 @@ void KeyState::append(attnlab_key_block block, int64_t end) {
   if (opaque_ != nullptr && end > old_count) {
     block.begin = old_count;
     block.end = end;
-    masker_->append_state(opaque_.get(), block);
+    masker_->append_state(opaque_.get(), block, view_);
   }
 }
 
@@ -125,10 +132,24 @@ void KeyState::end_prompt(const attnlab_prompt& prompt) {
   masker_->end_prompt(prompt, view_, opaque_.get());
 }
 
-uint64_t KeyState::bytes() const {
-  uint64_t total = opaque_ == nullptr ? 0 : masker_->state_bytes(opaque_.get());
-  for (const auto& column : columns_) total += column.data.size();
-  return total;
+void KeyState::feedback(const attnlab_feedback& feedback) {
+  masker_->feedback(feedback, view_, opaque_.get());
+}
+
+IndexBytes& IndexBytes::operator+=(const IndexBytes& other) {
+  tokens += other.tokens;
+  sequence += other.sequence;
+  opaque += other.opaque;
+  return *this;
+}
+
+IndexBytes KeyState::bytes() const {
+  IndexBytes bytes;
+  if (opaque_ != nullptr) bytes.opaque = masker_->state_bytes(opaque_.get());
+  for (const auto& column : columns_) {
+    (column.spec.per == ATTNLAB_PER_SEQUENCE ? bytes.sequence : bytes.tokens) += column.data.size();
+  }
+  return bytes;
 }
 
 }  // namespace attnlab::attention

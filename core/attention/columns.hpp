@@ -10,6 +10,16 @@
 
 namespace attnlab::attention {
 
+/// Bytes of key-side state.
+struct IndexBytes {
+  uint64_t tokens = 0;    ///< records per token and per page
+  uint64_t sequence = 0;  ///< records per sequence
+  uint64_t opaque = 0;    ///< opaque state, by its own account
+
+  uint64_t total() const { return tokens + sequence + opaque; }
+  IndexBytes& operator+=(const IndexBytes& other);
+};
+
 /// Columns and opaque state of one KV head. Append, truncate and fork give what a fresh state fed with the
 /// same keys would hold, whatever the chunks: records are encoded page by page, and a page that grows is
 /// encoded again from its first key. Copying is `fork`. Not thread-safe; different states are independent.
@@ -28,11 +38,11 @@ class KeyState {
   void truncate(attnlab_key_block block, int64_t key_count);
   KeyState fork() const;
   void end_prompt(const attnlab_prompt& prompt);
+  void feedback(const attnlab_feedback& feedback);
 
   const attnlab_columns& columns() const { return view_; }
   void* opaque() const { return opaque_.get(); }
-  /// Bytes of columns and opaque state.
-  uint64_t bytes() const;
+  IndexBytes bytes() const;
 
  private:
   explicit KeyState(const plugin::Masker& masker) : masker_(&masker) {}

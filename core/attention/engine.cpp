@@ -83,15 +83,15 @@ Engine::Engine(const Execution& execution) : execution_(execution) {
 }
 Engine::~Engine() = default;
 
-void Engine::attend_tile(Worker& worker, const Session& session, const TileIndex& index,
-                         const Visitor& visit) {
+void Engine::attend_tile(Worker& worker, Session& session, const TileIndex& index, const Visitor* visit) {
   Tile& tile = worker.tile;
   tile.load(session.problem(), session.geometry(), session.options(), *execution_.kernels, index);
   const auto out_size = static_cast<size_t>(tile.rows() * tile.value_dim());
   const auto row_count = static_cast<size_t>(tile.rows());
   worker.out.resize(out_size);
   worker.lse.resize(row_count);
-  if (execution_.exact) {
+  const bool exact = execution_.exact && visit != nullptr;
+  if (exact) {
     worker.exact_out.resize(out_size);
     worker.exact_lse.resize(row_count);
     tile.logits();
@@ -100,19 +100,21 @@ void Engine::attend_tile(Worker& worker, const Session& session, const TileIndex
   }
   for (size_t p = 0; p < session.pipelines().size(); ++p) {
     const Pipeline& pipeline = session.pipelines()[p];
+    StepMass* received = session.received(p);
+    if (visit == nullptr && received == nullptr) continue;
     TileOutcome outcome;
     outcome.tile = &tile;
     outcome.pipeline = p;
     outcome.out = worker.out.data();
     outcome.lse = worker.lse.data();
     outcome.empty = &worker.empty;
-    if (execution_.exact) {
+    if (exact) {
       outcome.exact_out = worker.exact_out.data();
       outcome.exact_lse = worker.exact_lse.data();
     }
     if (pipeline.is_dense()) {
       worker.empty.assign(row_count, 0);
-      if (execution_.exact) {
+      if (exact) {
         // The dense row is computed once: it is the same thing.
         outcome.out = outcome.exact_out;
         outcome.lse = outcome.exact_lse;
@@ -125,21 +127,35 @@ void Engine::attend_tile(Worker& worker, const Session& session, const TileIndex
       pipeline.select(tile, session.state(p), session.geometry(), worker.workspace);
       for (size_t s = 0; s < worker.workspace.stage_seconds.size(); ++s) {
         worker.clocks.stages[p][s] += worker.workspace.stage_seconds[s];
+        worker.clocks.search_bytes[p][s] += worker.workspace.stage_read_bytes[s];
       }
+      worker.clocks.queries[p] += static_cast<uint64_t>(index.query_count);
       Selection& selection = worker.workspace.current;
       handle_empty_rows(tile, selection, worker.empty);
       Stopwatch watch(worker.clocks.attend[p]);
       attend_rows(tile, selection, worker.out.data(), worker.lse.data());
       outcome.selection = &selection;
     }
+    if (received != nullptr) {
+      const int64_t head = index.batch * session.geometry().kv_heads + index.kv_head;
+      for (int64_t row = 0; row < tile.rows(); ++row) {
+        received->add(tile, head, row, worker.workspace.current.list(row),
+                      worker.lse[static_cast<size_t>(row)]);
+      }
+    }
+    if (visit == nullptr) continue;
     Stopwatch watch(worker.clocks.visit);
-    visit(outcome);
+    (*visit)(outcome);
   }
   worker.clocks.logits += tile.logits_seconds();
 }
 
-void Engine::attend(const Session& session, int64_t begin, int64_t count,
-                    const std::vector<int64_t>& kv_heads, const Visitor& visit) {
+void Engine::attend_prompt(Session& session, int64_t count, const std::vector<int64_t>& kv_heads) {
+  if (session.wants_feedback()) attend_tiles(session, 0, count, kv_heads, nullptr);
+}
+
+void Engine::attend_tiles(Session& session, int64_t begin, int64_t count,
+                          const std::vector<int64_t>& kv_heads, const Visitor* visit) {
   const data::Geometry& geometry = session.geometry();
   std::vector<int64_t> heads = kv_heads;
   for (int64_t h = 0; heads.size() < static_cast<size_t>(geometry.kv_heads) && kv_heads.empty(); ++h)
@@ -164,24 +180,37 @@ void Engine::attend(const Session& session, int64_t begin, int64_t count,
   for (auto& worker : workers_) {
     worker->clocks = {};
     worker->clocks.attend.assign(session.pipelines().size(), 0);
-    for (const auto& pipeline : session.pipelines())
+    worker->clocks.queries.assign(session.pipelines().size(), 0);
+    for (const auto& pipeline : session.pipelines()) {
       worker->clocks.stages.emplace_back(pipeline.stages().size(), 0.0);
+      worker->clocks.search_bytes.emplace_back(pipeline.stages().size(), uint64_t{0});
+    }
   }
   base::parallel_for(static_cast<int64_t>(tiles.size()), [&](int64_t i, int worker) {
     attend_tile(*workers_[static_cast<size_t>(worker)], session, tiles[static_cast<size_t>(i)], visit);
   });
+}
 
+void Engine::attend(Session& session, int64_t begin, int64_t count, const std::vector<int64_t>& kv_heads,
+                    const Visitor& visit) {
+  attend_tiles(session, begin, count, kv_heads, &visit);
   clocks_.attend.resize(session.pipelines().size());
   clocks_.stages.resize(session.pipelines().size());
+  clocks_.search_bytes.resize(session.pipelines().size());
+  clocks_.queries.resize(session.pipelines().size());
   for (const auto& worker : workers_) {
     clocks_.logits += worker->clocks.logits;
     clocks_.exact_rows += worker->clocks.exact_rows;
     clocks_.visit += worker->clocks.visit;
     for (size_t p = 0; p < clocks_.attend.size(); ++p) {
       clocks_.attend[p] += worker->clocks.attend[p];
+      clocks_.queries[p] += worker->clocks.queries[p];
       clocks_.stages[p].resize(worker->clocks.stages[p].size());
-      for (size_t s = 0; s < clocks_.stages[p].size(); ++s)
+      clocks_.search_bytes[p].resize(worker->clocks.stages[p].size());
+      for (size_t s = 0; s < clocks_.stages[p].size(); ++s) {
         clocks_.stages[p][s] += worker->clocks.stages[p][s];
+        clocks_.search_bytes[p][s] += worker->clocks.search_bytes[p][s];
+      }
     }
   }
 }

@@ -2,6 +2,7 @@
 
 #include <attnlab/philox.hpp>
 
+#include <algorithm>
 #include <chrono>
 
 namespace attnlab::attention {
@@ -46,14 +47,21 @@ attnlab_prior make_prior(PriorContext& context) {
   return prior;
 }
 
-/// Features of the contract that this host does not run yet are refused by name, never ignored.
-void check_supported(const plugin::Descriptor& method, const base::Mistake& where) {
-  const uint64_t missing = method.flags & (ATTNLAB_RETAINS | ATTNLAB_NEEDS_FEEDBACK);
-  if (missing == 0) return;
-  base::Mistake mistake = where;
-  mistake.found = method.id + ": " + plugin::flag_names(missing);
-  throw base::UserError("this version of attnlab cannot run eviction and feedback methods", mistake,
-                        base::Exit::plugin_missing);
+RowWriter::Outcome outcome_of(const plugin::Descriptor& method) {
+  if (method.has(ATTNLAB_RETAINS)) return RowWriter::Outcome::retains;
+  return method.has(ATTNLAB_REFINE) ? RowWriter::Outcome::refines : RowWriter::Outcome::adds;
+}
+
+/// No stage follows the eviction: whatever stays in the cache is attended to.
+void attend_to_retained(Selection& selection) {
+  for (int64_t row = 0; row < selection.rows(); row = selection.span_end(row)) {
+    RowList& list = selection.list(row);
+    RowList kept;
+    kept.runs = list.retained;
+    RowList all;
+    unite(kept, list, all);
+    list = std::move(all);
+  }
 }
 
 }  // namespace
@@ -65,7 +73,6 @@ Pipeline::Pipeline(const config::PipelinePlan& plan, const plugin::Catalog& cata
     const auto* entry = catalog.find(stage.masker);
     ATTNLAB_CHECK(entry != nullptr, "the plan was resolved against this catalog");
     const base::Mistake where = document.where(stage.pointer);
-    check_supported(entry->descriptor, where);
     stages_.push_back({plugin::Masker(catalog, *entry, stage.values, plan.name, stage.name, where),
                        stage.selector, stage.seed});
   }
@@ -75,7 +82,10 @@ PipelineState Pipeline::make_state(int layer, const data::Geometry& geometry, ui
   PipelineState state(stages_.size());
   for (size_t s = 0; s < stages_.size(); ++s) {
     const plugin::Masker& masker = stages_[s].masker;
-    if (!masker.has_columns() && !masker.has_state() && !masker.wants_end_prompt()) continue;
+    if (!masker.has_columns() && !masker.has_state() && !masker.wants_end_prompt() &&
+        !masker.wants_feedback()) {
+      continue;
+    }
     attnlab_geometry g{};
     g.struct_size = sizeof g;
     g.layer = layer;
@@ -98,6 +108,7 @@ void Pipeline::select(Tile& tile, const PipelineState& state, const data::Geomet
                       PipelineWorkspace& workspace) const {
   workspace.current.reset(tile.rows());
   workspace.stage_seconds.assign(stages_.size(), 0);
+  workspace.stage_read_bytes.assign(stages_.size(), 0);
   const auto head = static_cast<size_t>(tile.index().batch * geometry.kv_heads + tile.index().kv_head);
   for (size_t s = 0; s < stages_.size(); ++s) {
     const auto start = std::chrono::steady_clock::now();
@@ -109,7 +120,7 @@ void Pipeline::select(Tile& tile, const PipelineState& state, const data::Geomet
                 static_cast<uint64_t>(tile.index().batch));
     const attnlab_tile& view = tile.view(rng_key, keys == nullptr ? nullptr : &keys->columns(),
                                          keys == nullptr ? nullptr : keys->opaque());
-    workspace.writer.begin(tile, stage.masker.descriptor().has(ATTNLAB_SAMPLES));
+    workspace.writer.begin(tile, stage.samples());
     if (stage.masker.is_scorer()) {
       workspace.selector.run(stage.masker, *stage.selector, tile, view, workspace.current, workspace.writer);
     } else {
@@ -122,7 +133,8 @@ void Pipeline::select(Tile& tile, const PipelineState& state, const data::Geomet
         if (workspace.writer.violation().empty()) throw;
       }
     }
-    workspace.writer.finish(workspace.current, stage.masker.descriptor().has(ATTNLAB_REFINE), workspace.next);
+    workspace.stage_read_bytes[s] = tile.read_bytes();
+    workspace.writer.finish(workspace.current, outcome_of(stage.masker.descriptor()), workspace.next);
     if (const std::string& rule = workspace.writer.violation(); !rule.empty()) {
       stage.masker.fail(rule, "select", plugin::place_of(view));
     }
@@ -133,6 +145,14 @@ void Pipeline::select(Tile& tile, const PipelineState& state, const data::Geomet
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() -
         (tile.logits_seconds() - logits_before);
   }
+  if (!stages_.empty() && stages_.back().masker.descriptor().has(ATTNLAB_RETAINS)) {
+    attend_to_retained(workspace.current);
+  }
+}
+
+bool Pipeline::wants_feedback() const {
+  return std::any_of(stages_.begin(), stages_.end(),
+                     [](const Stage& stage) { return stage.masker.wants_feedback(); });
 }
 
 void Pipeline::collect_warnings(std::vector<std::string>& warnings) const {

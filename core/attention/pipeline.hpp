@@ -17,6 +17,11 @@ struct Stage {
   plugin::Masker masker;
   std::optional<config::SelectorPlan> selector;
   uint64_t seed = 0;
+
+  /// It emits keys with p < 1.
+  bool samples() const {
+    return masker.descriptor().has(ATTNLAB_SAMPLES) || (selector.has_value() && selector->samples());
+  }
 };
 
 /// Key-side state of a pipeline for one layer: [stage][batch * kv_heads + kv_head]; empty for stages without
@@ -29,7 +34,8 @@ struct PipelineWorkspace {
   RowWriter writer;
   Selector selector;
   std::vector<Range> candidates;
-  std::vector<double> stage_seconds;  ///< filled by `select`
+  std::vector<double> stage_seconds;       ///< filled by `select`
+  std::vector<uint64_t> stage_read_bytes;  ///< search cost, filled by `select`
 };
 
 /// Immutable after construction; `select` is safe from any thread with its own workspace and tile.
@@ -43,6 +49,8 @@ class Pipeline {
   const std::vector<Stage>& stages() const { return stages_; }
   /// No stages: dense attention.
   bool is_dense() const { return stages_.empty(); }
+  /// A stage wants to know how much attention each key received.
+  bool wants_feedback() const;
 
   /// Fresh key-side state for a layer.
   PipelineState make_state(int layer, const data::Geometry& geometry, uint64_t seed) const;

@@ -45,6 +45,8 @@ void RowList::clear() {
   ids.clear();
   sampled.clear();
   log_weight.clear();
+  evicted = false;
+  retained.clear();
 }
 
 int64_t RowList::size() const {
@@ -95,10 +97,51 @@ void unite_runs(std::span<const Range> a, std::span<const Range> b, std::vector<
   }
 }
 
+void intersect_runs(std::span<const Range> a, std::span<const Range> b, std::vector<Range>& out) {
+  out.clear();
+  size_t i = 0, j = 0;
+  while (i < a.size() && j < b.size()) {
+    const Range both{std::max(a[i].begin, b[j].begin), std::min(a[i].end, b[j].end)};
+    if (both.begin < both.end) out.push_back(both);
+    ++(a[i].end < b[j].end ? i : j);
+  }
+}
+
+void keep_inside(std::span<const Range> runs, RowList& list) {
+  std::vector<Range> inside;
+  intersect_runs(list.runs, runs, inside);
+  list.runs.swap(inside);
+  RunCursor kept(runs);
+  std::erase_if(list.ids, [&](int32_t id) { return !kept.contains(id); });
+  RunCursor sampled(runs);
+  size_t count = 0;
+  for (size_t i = 0; i < list.sampled.size(); ++i) {
+    if (!sampled.contains(list.sampled[i])) continue;
+    list.sampled[count] = list.sampled[i];
+    list.log_weight[count++] = list.log_weight[i];
+  }
+  list.sampled.resize(count);
+  list.log_weight.resize(count);
+}
+
+void deterministic_runs(const RowList& list, std::vector<Range>& out) {
+  std::vector<Range> ids;
+  for (int32_t id : list.ids) {
+    if (!ids.empty() && ids.back().end == id) {
+      ++ids.back().end;
+    } else {
+      ids.push_back({id, id + 1});
+    }
+  }
+  unite_runs(list.runs, ids, out);
+}
+
 void unite(const RowList& a, const RowList& b, RowList& out) {
   ATTNLAB_CHECK(a.sampled.empty() || b.sampled.empty(),
                 "a union of two sampled lists has no known probabilities");
   out.clear();
+  out.evicted = b.evicted;
+  out.retained = b.retained;
   unite_runs(a.runs, b.runs, out.runs);
   std::vector<int32_t> merged(a.ids.size() + b.ids.size());
   std::merge(a.ids.begin(), a.ids.end(), b.ids.begin(), b.ids.end(), merged.begin());
@@ -141,6 +184,11 @@ int64_t candidates(const RowList& active, int64_t visible_end, HiddenBits hidden
     }
   }
   if (from < end) take(from, end);
+  if (active.evicted) {
+    std::vector<Range> left;
+    intersect_runs(out, active.retained, left);
+    out.swap(left);
+  }
   return key_count(out);
 }
 

@@ -26,6 +26,8 @@ struct RowList {
   std::vector<int32_t> ids;       ///< deterministic
   std::vector<int32_t> sampled;   ///< with inclusion probability below 1
   std::vector<float> log_weight;  ///< -log p of each sampled id
+  bool evicted = false;           ///< an eviction stage has run: only `retained` keys are left to choose from
+  std::vector<Range> retained;    ///< ascending; every active key lies in it
 
   void clear();
   int64_t size() const;  ///< active keys
@@ -41,12 +43,22 @@ void clip_runs(std::vector<Range>& runs, int64_t visible_end, HiddenBits hidden)
 /// Union of two ascending run lists. O(a + b).
 void unite_runs(std::span<const Range> a, std::span<const Range> b, std::vector<Range>& out);
 
-/// Union in which deterministic keys absorb sampled ones. At most one operand may hold sampled keys: the
-/// inclusion probability of a union would need both probabilities at every key. O(a + b).
+/// Intersection of two ascending run lists. O(a + b).
+void intersect_runs(std::span<const Range> a, std::span<const Range> b, std::vector<Range>& out);
+
+/// Drops what does not lie in ascending runs.
+void keep_inside(std::span<const Range> runs, RowList& list);
+
+/// Deterministic keys as maximal ascending runs.
+void deterministic_runs(const RowList& list, std::vector<Range>& out);
+
+/// Union in which deterministic keys absorb sampled ones; it is evicted to what `b` retains. At most one
+/// operand may hold sampled keys: the inclusion probability of a union would need both probabilities at every
+/// key. O(a + b).
 void unite(const RowList& a, const RowList& b, RowList& out);
 
-/// Visible keys that are not deterministically active, as ascending runs. Returns how many keys they hold.
-/// O(runs + ids + hidden words).
+/// Visible keys that are not deterministically active, and retained where a stage evicted keys, as ascending
+/// runs. Returns how many keys they hold. O(runs + ids + hidden words).
 int64_t candidates(const RowList& active, int64_t visible_end, HiddenBits hidden, std::vector<Range>& out);
 
 /// Keys in ascending runs.

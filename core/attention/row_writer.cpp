@@ -233,7 +233,32 @@ void RowWriter::collect(int64_t row, std::span<const size_t> entries, RowList& o
   }
 }
 
-void RowWriter::finish(const Selection& prior, bool refine, Selection& out) {
+void RowWriter::merge(const RowList& prior, Outcome outcome, RowList& out) {
+  if (prior.evicted) keep_inside(prior.retained, emitted_);
+  switch (outcome) {
+    case Outcome::adds:
+      unite(emitted_, prior, out);
+      return;
+    case Outcome::refines:
+      // Pruning replaces the deterministic keys; what was sampled belongs to the stage that drew it.
+      sampled_prior_.clear();
+      sampled_prior_.sampled = prior.sampled;
+      sampled_prior_.log_weight = prior.log_weight;
+      sampled_prior_.evicted = prior.evicted;
+      sampled_prior_.retained = prior.retained;
+      unite(emitted_, sampled_prior_, out);
+      return;
+    case Outcome::retains:
+      out = prior;
+      deterministic_runs(emitted_, emitted_runs_);
+      deterministic_runs(prior, prior_runs_);
+      unite_runs(emitted_runs_, prior_runs_, out.retained);
+      out.evicted = true;
+      return;
+  }
+}
+
+void RowWriter::finish(const Selection& prior, Outcome outcome, Selection& out) {
   close_dense();
   if (reserved_) broken("it ended without committing reserved ids");
   if (!violation_.empty()) return;
@@ -262,14 +287,7 @@ void RowWriter::finish(const Selection& prior, bool refine, Selection& out) {
         return;
       }
     }
-    RowList& list = out.assign(row, 1);
-    if (refine) {
-      // Pruning replaces the deterministic keys; what was sampled belongs to the stage that drew it.
-      sampled_prior_.clear();
-      sampled_prior_.sampled = prior.list(row).sampled;
-      sampled_prior_.log_weight = prior.list(row).log_weight;
-    }
-    unite(emitted_, refine ? sampled_prior_ : prior.list(row), list);
+    merge(prior.list(row), outcome, out.assign(row, 1));
   }
 }
 

@@ -19,9 +19,11 @@ class RowWriter {
   const attnlab_row_writer& table() const { return table_; }
   /// The first broken rule, or "".
   const std::string& violation() const { return violation_; }
-  /// Writes each row's list: what the stage emitted, united with the prior, or with its
-  /// sampled keys alone when the stage refines.
-  void finish(const Selection& prior, bool refine, Selection& out);
+  /// What becomes of the keys that the stage emitted for a row: they are added to those of earlier stages,
+  /// replace the deterministic ones among them, or are what stays in the cache.
+  enum class Outcome { adds, refines, retains };
+  /// Writes each row's list.
+  void finish(const Selection& prior, Outcome outcome, Selection& out);
 
   attnlab_status ranges(int64_t row, int64_t row_count, int64_t count, const attnlab_range* ranges);
   attnlab_status reserve(int64_t row, int64_t row_count, int64_t count, bool weighted, int32_t** ids,
@@ -42,6 +44,7 @@ class RowWriter {
   attnlab_status open(int64_t row, int64_t row_count);
   void close_dense();
   void collect(int64_t row, std::span<const size_t> entries, RowList& out) const;
+  void merge(const RowList& prior, Outcome outcome, RowList& out);
 
   const Tile* tile_ = nullptr;
   bool may_sample_ = false;
@@ -55,6 +58,7 @@ class RowWriter {
   std::vector<float> dense_;
   int64_t dense_row_ = 0, dense_rows_ = 0;  // rows of an open dense row
   RowList emitted_, sampled_prior_;
+  std::vector<Range> emitted_runs_, prior_runs_;
 };
 
 }  // namespace attnlab::attention

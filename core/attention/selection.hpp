@@ -19,6 +19,7 @@ class Selection {
   const RowList& list(int64_t row) const {
     return lists_[static_cast<size_t>(list_of_[static_cast<size_t>(row)])];
   }
+  RowList& list(int64_t row) { return lists_[static_cast<size_t>(list_of_[static_cast<size_t>(row)])]; }
   /// Rows with the same number share their list.
   int32_t list_id(int64_t row) const { return list_of_[static_cast<size_t>(row)]; }
   /// A cleared list for rows [row, row + count).

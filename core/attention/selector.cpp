@@ -1,6 +1,7 @@
 #include "core/attention/selector.hpp"
 
 #include <fmt/core.h>
+#include <attnlab/philox.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -54,8 +55,9 @@ const float* Selector::reduce(const SelectorPlan& plan, const Tile& tile, int64_
 }
 
 void Selector::choose(const SelectorPlan& plan, const Tile& tile, int64_t row, const float* scores,
-                      const Selection& prior) {
+                      const Selection& prior, double start) {
   chosen_.clear();
+  log_weight_.clear();
   candidates(prior.list(row), tile.visible_end(row), tile.hidden(row), candidates_);
   if (page_size_ > 1) {
     to_pages(candidates_, page_size_, units_);
@@ -87,10 +89,36 @@ void Selector::choose(const SelectorPlan& plan, const Tile& tile, int64_t row, c
     case SelectorPlan::Kind::threshold:
       kernels::threshold(scores, units_, static_cast<float>(plan.threshold), chosen_);
       break;
+    case SelectorPlan::Kind::importance: {
+      const double units =
+          static_cast<double>(plan.sample_size.of(tile.visible_count(row))) / static_cast<double>(page_size_);
+      kernels::importance(scores, units_, std::max(1.0, units), plan.temperature, start, scratch_, chosen_,
+                          log_weight_);
+      return;
+    }
   }
   // -inf excludes, also where the budget would reach that far.
   std::erase_if(chosen_,
                 [&](int32_t unit) { return scores[unit] == -std::numeric_limits<float>::infinity(); });
+}
+
+bool Selector::write_sample(const Tile& tile, int64_t row, int64_t rows, RowWriter& out) const {
+  int32_t* ids = nullptr;
+  float* log_weight = nullptr;
+  const int64_t keys = tile.key_count();
+  if (out.reserve(row, rows, std::min(keys, static_cast<int64_t>(chosen_.size()) * page_size_), true, &ids,
+                  &log_weight) != ATTNLAB_OK) {
+    return false;
+  }
+  int64_t count = 0;
+  for (size_t i = 0; i < chosen_.size(); ++i) {
+    const int64_t begin = chosen_[i] * page_size_;
+    for (int64_t key = begin; key < std::min(begin + page_size_, keys); ++key) {
+      ids[count] = static_cast<int32_t>(key);
+      log_weight[count++] = log_weight_[i];
+    }
+  }
+  return out.commit(count, 0) == ATTNLAB_OK;
 }
 
 void Selector::run(const plugin::Masker& scorer, const SelectorPlan& plan, Tile& tile,
@@ -117,7 +145,11 @@ void Selector::run(const plugin::Masker& scorer, const SelectorPlan& plan, Tile&
     const bool alike = shared && tile.shared_visibility() && prior.span_end(row) >= row + step;
     const int64_t rows_per_choice = alike ? step : 1;
     for (int64_t member = row; member < row + step; member += rows_per_choice) {
-      choose(plan, tile, member, scores, prior);
+      choose(plan, tile, member, scores, prior, Philox(view.rng_key, view.rng_stream[member]).uniform());
+      if (plan.samples()) {
+        if (!write_sample(tile, member, rows_per_choice, out)) return;
+        continue;
+      }
       if (page_size_ > 1) {
         out.table().pages(out.table().context, member, rows_per_choice, page_size_,
                           static_cast<int64_t>(chosen_.size()), chosen_.data());

@@ -24,14 +24,18 @@ class Selector {
   }
   void check_row(const plugin::Masker& scorer, const Tile& tile, int64_t row) const;
   const float* reduce(const config::SelectorPlan& plan, const Tile& tile, int64_t row);
+  /// `start`: uniform in [0, 1), for selectors that sample.
   void choose(const config::SelectorPlan& plan, const Tile& tile, int64_t row, const float* scores,
-              const Selection& prior);
+              const Selection& prior, double start);
+  /// False when the writer refused.
+  bool write_sample(const Tile& tile, int64_t row, int64_t rows, RowWriter& out) const;
 
   attnlab_scores scores_{};
   int64_t page_size_ = 1;
   std::vector<float> values_, reduced_;
   std::vector<Range> candidates_, units_, visible_;
   std::vector<int32_t> chosen_;
+  std::vector<float> log_weight_;  // of sampled units
   kernels::SelectScratch scratch_;
 };
 

@@ -2,6 +2,8 @@
 
 #include <attnlab/philox.hpp>
 
+#include <algorithm>
+
 namespace attnlab::attention {
 namespace {
 
@@ -13,8 +15,12 @@ constexpr int64_t prompt_queries = 64;
 Session::Session(const std::vector<Pipeline>& pipelines, const data::LayerProblem& problem,
                  const data::Geometry& geometry, const AttentionOptions& options)
     : pipelines_(&pipelines), problem_(&problem), geometry_(geometry), options_(options) {
-  for (const auto& pipeline : pipelines)
+  for (const auto& pipeline : pipelines) {
     states_.push_back(pipeline.make_state(problem.layer, geometry, options.seed));
+    received_.push_back(pipeline.wants_feedback()
+                            ? std::make_unique<StepMass>(geometry.batch * geometry.kv_heads, geometry.keys)
+                            : nullptr);
+  }
 }
 
 template <class Body>
@@ -92,6 +98,34 @@ void Session::end_prompt() {
   }
 }
 
+void Session::end_step() {
+  for (size_t p = 0; p < states_.size(); ++p) {
+    if (received_[p] == nullptr) continue;
+    for (size_t s = 0; s < states_[p].size(); ++s) {
+      if (!(*pipelines_)[p].stages()[s].masker.wants_feedback()) continue;
+      for (size_t head = 0; head < states_[p][s].size(); ++head) {
+        const auto at = static_cast<int64_t>(head);
+        if (received_[p]->rows(at) == 0) continue;
+        const std::vector<float> mass = received_[p]->of(at, states_[p][s][head].key_count());
+        attnlab_feedback feedback{};
+        feedback.struct_size = sizeof feedback;
+        feedback.layer = problem_->layer;
+        feedback.batch = at / geometry_.kv_heads;
+        feedback.kv_head = at % geometry_.kv_heads;
+        feedback.key_count = static_cast<int64_t>(mass.size());
+        feedback.mass = mass.data();
+        feedback.row_count = received_[p]->rows(at);
+        states_[p][s][head].feedback(feedback);
+      }
+    }
+    received_[p]->clear();
+  }
+}
+
+bool Session::wants_feedback() const {
+  return std::any_of(received_.begin(), received_.end(), [](const auto& mass) { return mass != nullptr; });
+}
+
 Session Session::fork() const {
   Session copy(*pipelines_, *problem_, geometry_, options_);
   copy.key_count_ = key_count_;
@@ -105,12 +139,18 @@ Session Session::fork() const {
   return copy;
 }
 
-uint64_t Session::state_bytes(size_t pipeline) const {
-  uint64_t bytes = 0;
-  for (const auto& stage : states_[pipeline]) {
-    for (const auto& state : stage) bytes += state.bytes();
+std::vector<IndexBytes> Session::index_bytes(size_t pipeline) const {
+  std::vector<IndexBytes> bytes(states_[pipeline].size());
+  for (size_t s = 0; s < bytes.size(); ++s) {
+    for (const auto& state : states_[pipeline][s]) bytes[s] += state.bytes();
   }
   return bytes;
+}
+
+uint64_t Session::state_bytes(size_t pipeline) const {
+  uint64_t total = 0;
+  for (const auto& bytes : index_bytes(pipeline)) total += bytes.total();
+  return total;
 }
 
 }  // namespace attnlab::attention

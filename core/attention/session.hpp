@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/attention/pipeline.hpp"
+#include "core/attention/step_mass.hpp"
 
 namespace attnlab::attention {
 
@@ -21,7 +22,14 @@ class Session {
   void truncate(int64_t keys);
   /// The prompt is complete: methods that fit on all of it do so now.
   void end_prompt();
-  /// An independent continuation.
+  /// A step is over (the prompt, an appended chunk or a decoded token, with all its queries attended):
+  /// methods that want feedback learn how much attention each key received in it.
+  void end_step();
+  /// What a pipeline's keys received since the last `end_step`; null when no stage asks for it.
+  StepMass* received(size_t pipeline) { return received_[pipeline].get(); }
+  /// Some pipeline wants feedback.
+  bool wants_feedback() const;
+  /// An independent continuation, between two steps.
   Session fork() const;
 
   int64_t key_count() const { return key_count_; }
@@ -30,7 +38,9 @@ class Session {
   const data::LayerProblem& problem() const { return *problem_; }
   const data::Geometry& geometry() const { return geometry_; }
   const AttentionOptions& options() const { return options_; }
-  /// Bytes of key-side state of a pipeline.
+  /// Bytes of key-side state of each stage of a pipeline, all heads together.
+  std::vector<IndexBytes> index_bytes(size_t pipeline) const;
+  /// Their sum.
   uint64_t state_bytes(size_t pipeline) const;
 
  private:
@@ -45,6 +55,7 @@ class Session {
   AttentionOptions options_;
   int64_t key_count_ = 0;
   std::vector<PipelineState> states_;
+  std::vector<std::unique_ptr<StepMass>> received_;
 };
 
 /// What a pipeline did on a tile. Pointers are valid during the call.
@@ -70,6 +81,9 @@ struct Clocks {
   double logits = 0, exact_rows = 0, visit = 0;
   std::vector<std::vector<double>> stages;  ///< [pipeline][stage]
   std::vector<double> attend;               ///< [pipeline]
+  /// Search cost [pipeline][stage]: bytes that the stage read to choose, each query for itself.
+  std::vector<std::vector<uint64_t>> search_bytes;
+  std::vector<uint64_t> queries;  ///< [pipeline] queries of KV heads that this search served
 };
 
 /// How to execute. None of it changes results.
@@ -87,15 +101,21 @@ class Engine {
 
   /// Attends queries [begin, begin + count) of every sequence. Skips KV heads that `kv_heads` leaves out
   /// (empty: all). Results depend neither on the tiles nor on the threads.
-  void attend(const Session& session, int64_t begin, int64_t count, const std::vector<int64_t>& kv_heads,
+  /// What keys receive is added to `session.received`.
+  void attend(Session& session, int64_t begin, int64_t count, const std::vector<int64_t>& kv_heads,
               const Visitor& visit);
+  /// Attends the prompt's queries [0, count) of the pipelines that want feedback, for nothing but
+  /// `session.received`. Leaves the clocks alone.
+  void attend_prompt(Session& session, int64_t count, const std::vector<int64_t>& kv_heads);
   const Clocks& clocks() const { return clocks_; }
   /// Scratch memory of all workers.
   uint64_t scratch_bytes() const;
 
  private:
   struct Worker;
-  void attend_tile(Worker& worker, const Session& session, const TileIndex& index, const Visitor& visit);
+  void attend_tile(Worker& worker, Session& session, const TileIndex& index, const Visitor* visit);
+  void attend_tiles(Session& session, int64_t begin, int64_t count, const std::vector<int64_t>& kv_heads,
+                    const Visitor* visit);
   Execution execution_;
   std::vector<std::unique_ptr<Worker>> workers_;
   Clocks clocks_;

@@ -166,7 +166,21 @@ const float* Tile::logits() {
   return logits_.data();
 }
 
+/// The keys that each query sees, once for all heads of the group: a query alone would read as much, whatever
+/// tile it shares logits in.
+void Tile::count_logits() {
+  if (read_->logits.exchange(true)) return;
+  uint64_t keys = 0;
+  for (int64_t row = 0; row < rows(); row += group_) {
+    keys += static_cast<uint64_t>(
+        *std::max_element(visible_count_.begin() + row, visible_count_.begin() + row + group_));
+  }
+  read_->bytes += keys * static_cast<uint64_t>(head_dim_) * sizeof(float);
+}
+
 const attnlab_tile& Tile::view(uint64_t rng_key, const attnlab_columns* columns, void* state) {
+  read_->bytes = 0;
+  read_->logits = false;
   view_ = {};
   view_.struct_size = sizeof view_;
   view_.layer = problem_->layer;
@@ -201,6 +215,7 @@ const attnlab_tile& Tile::view(uint64_t rng_key, const attnlab_columns* columns,
     try {
       const float* data = tile->logits();
       *stride = tile->logits_stride();
+      tile->count_logits();
       return data;
     } catch (const std::bad_alloc&) {
       return nullptr;
@@ -219,6 +234,10 @@ const attnlab_tile& Tile::view(uint64_t rng_key, const attnlab_columns* columns,
     arguments.bias = tile->bias() == nullptr ? nullptr : tile->bias()[row];
     arguments.out = out;
     tile->kernels().gather_logits(arguments);
+    tile->read_->bytes += static_cast<uint64_t>(count * tile->head_dim()) * sizeof(float);
+  };
+  view_.count_read = [](void* context, uint64_t bytes) {
+    static_cast<Tile*>(context)->read_->bytes += bytes;
   };
   view_.scratch = [](void* context, uint64_t bytes) -> void* {
     try {

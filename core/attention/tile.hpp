@@ -4,6 +4,7 @@
 
 #include <attnlab/abi.h>
 
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -87,6 +88,8 @@ class Tile {
   const float* logits();
   int64_t logits_stride() const { return logits_stride_; }
   bool has_logits() const { return logits_ready_; }
+  /// Search cost since the last `view`: bytes that its plugin read, each query for itself.
+  uint64_t read_bytes() const { return read_->bytes; }
   /// Seconds spent on logits since `load`.
   double logits_seconds() const { return logits_seconds_; }
 
@@ -100,6 +103,7 @@ class Tile {
  private:
   static size_t at(int64_t row) { return static_cast<size_t>(row); }
   void load_visibility(const data::Geometry& geometry);
+  void count_logits();
 
   const data::LayerProblem* problem_ = nullptr;
   const kernels::KernelTable* kernels_ = nullptr;
@@ -119,6 +123,11 @@ class Tile {
   int64_t logits_stride_ = 0;
   bool logits_ready_ = false;
   double logits_seconds_ = 0;
+  struct ReadCount {
+    std::atomic<uint64_t> bytes{0};
+    std::atomic<bool> logits{false};  ///< the exact logits are counted
+  };
+  std::unique_ptr<ReadCount> read_ = std::make_unique<ReadCount>();
   Arena scratch_;
   attnlab_tile view_{};
 };

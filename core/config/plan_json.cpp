@@ -27,6 +27,10 @@ Json to_json(const StagePlan& stage, const plugin::Descriptor& method) {
     case SelectorPlan::Kind::threshold:
       json["threshold"] = selector.threshold;
       break;
+    case SelectorPlan::Kind::importance:
+      json["sample_size"] = to_json(plugin::Value{selector.sample_size});
+      json["temperature"] = selector.temperature;
+      break;
   }
   json["share"] = selector.share == SelectorPlan::Share::kv_group ? "kv_group" : "query_head";
   json["reduce"] = selector.reduce == SelectorPlan::Reduce::mean ? "mean" : "max";

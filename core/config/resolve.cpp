@@ -67,6 +67,10 @@ SelectorPlan to_selector(const Values& values) {
     plan.kind = SelectorPlan::Kind::top_p;
     plan.top_p = values.at("top_p").as<double>();
     plan.of_total = values.at("of").as<std::string>() == "total";
+  } else if (kind == "importance") {
+    plan.kind = SelectorPlan::Kind::importance;
+    plan.sample_size = values.at("sample_size").as<plugin::Size>();
+    plan.temperature = values.at("temperature").as<double>();
   } else {
     plan.kind = SelectorPlan::Kind::threshold;
     plan.threshold = values.at("threshold").as<double>();
@@ -164,7 +168,8 @@ PipelinePlan resolve_pipeline(const Document& document, const std::string& name,
       mistake.suggestion = "tell them apart with \"name\"";
       throw UserError("two stages of a pipeline have the same name", mistake);
     }
-    if (catalog.find(stage.masker)->descriptor.has(ATTNLAB_SAMPLES)) {
+    if (catalog.find(stage.masker)->descriptor.has(ATTNLAB_SAMPLES) ||
+        (stage.selector && stage.selector->samples())) {
       if (!sampler.empty()) {
         Mistake mistake = document.where(at);
         mistake.found = sampler + " and " + stage.name;

@@ -13,17 +13,22 @@ namespace attnlab::config {
 
 /// How the host selects keys from a scorer's scores.
 struct SelectorPlan {
-  enum class Kind { top_k, top_p, threshold };
+  enum class Kind { top_k, top_p, threshold, importance };
   enum class Share { query_head, kv_group };
   enum class Reduce { max, mean };
 
   Kind kind = Kind::top_k;
-  plugin::Size heavy_size;  ///< top_k: keys in addition to those of earlier stages
-  double top_p = 1;         ///< top_p: share of the softmax mass
-  bool of_total = false;    ///< top_p: the share refers to all visible keys, not only to the candidates
-  double threshold = 0;     ///< threshold: keys with score >= threshold
+  plugin::Size heavy_size;   ///< top_k: keys in addition to those of earlier stages
+  double top_p = 1;          ///< top_p: share of the softmax mass
+  bool of_total = false;     ///< top_p: the share refers to all visible keys, not only to the candidates
+  double threshold = 0;      ///< threshold: keys with score >= threshold
+  plugin::Size sample_size;  ///< importance: expected number of keys drawn
+  double temperature = 1;    ///< importance: p is proportional to exp(score / temperature)
   Share share = Share::query_head;
   Reduce reduce = Reduce::max;
+
+  /// It selects keys with inclusion probabilities below 1.
+  bool samples() const { return kind == Kind::importance; }
 };
 
 /// One stage of a pipeline.

@@ -258,7 +258,7 @@ const std::vector<Parameter>& stage_parameters() {
 }
 
 const std::vector<std::string>& selector_names() {
-  static const std::vector<std::string> names = {"top_k", "top_p", "threshold"};
+  static const std::vector<std::string> names = {"top_k", "top_p", "threshold", "importance"};
   return names;
 }
 
@@ -290,6 +290,19 @@ std::vector<Parameter> selector_parameters(const std::string& selector, const st
   } else if (selector == "threshold") {
     Parameter p = real("threshold", "Keys with at least this score are selected.");
     p.required = true;
+    table.push_back(p);
+  } else if (selector == "importance") {
+    Parameter p = of_type(ParameterType::count_or_fraction, "sample_size",
+                          "Keys drawn on average, in addition to those of earlier stages.");
+    p.required = true;
+    for (double share : {0.01, 0.02, 0.05, 0.1, 0.2}) p.sweep.push_back({plugin::Size{true, 0, share}});
+    table.push_back(p);
+    p = real("temperature",
+             "Keys are drawn with probabilities proportional to exp(score / temperature), at most 1.", {1.0});
+    p.minimum = 0;
+    p.minimum_open = true;
+    p.maximum = 1e6;
+    for (double value : {0.5, 1.0, 2.0}) p.sweep.push_back({value});
     table.push_back(p);
   }
   return table;

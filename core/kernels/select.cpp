@@ -159,6 +159,58 @@ void threshold(const float* scores, std::span<const Range> candidates, float thr
       scores, candidates, [threshold](float score) { return score >= threshold; }, chosen);
 }
 
+void importance(const float* scores, std::span<const Range> candidates, double expected, double temperature,
+                double start, SelectScratch& scratch, std::vector<int32_t>& chosen,
+                std::vector<float>& log_weight) {
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  float largest = -infinity;
+  for (const Range& run : candidates)
+    largest = std::max(largest, *std::max_element(scores + run.begin, scores + run.end));
+  scratch.keys.clear();
+  scratch.mass.clear();
+  for (const Range& run : candidates) {
+    for (int32_t key = run.begin; key < run.end; ++key) {
+      const double distance =
+          scores[key] == largest ? 0 : (double{scores[key]} - double{largest}) / temperature;
+      // Not 0 for a finite score: every candidate can be drawn, or the estimate would be biased.
+      const double size = scores[key] == -infinity ? 0 : std::exp(std::max(distance, -600.0));
+      if (size == 0 || (largest == infinity && scores[key] != infinity)) continue;
+      scratch.keys.push_back(key);
+      scratch.mass.push_back(size);
+    }
+  }
+  const size_t count = scratch.keys.size();
+  if (expected >= static_cast<double>(count)) {
+    chosen.insert(chosen.end(), scratch.keys.begin(), scratch.keys.end());
+    log_weight.insert(log_weight.end(), count, 0.0f);
+    return;
+  }
+  // The largest are certain as long as c times their size exceeds 1; the others share what is left of
+  // `expected`.
+  std::vector<double> descending = scratch.mass;
+  std::sort(descending.begin(), descending.end(), std::greater<>());
+  std::vector<double> rest(count + 1, 0.0);  // sum of descending[i, count), the smallest first
+  for (size_t i = count; i-- > 0;) rest[i] = rest[i + 1] + descending[i];
+  size_t certain = 0;
+  while (certain < count && (expected - static_cast<double>(certain)) * descending[certain] >= rest[certain])
+    ++certain;
+  const double factor = (expected - static_cast<double>(certain)) / rest[certain];
+  double sum = start;  // a candidate is drawn when the running sum of p passes a whole number
+  for (size_t i = 0; i < count; ++i) {
+    const double p = scratch.mass[i] * factor;
+    if (p >= 1) {
+      chosen.push_back(scratch.keys[i]);
+      log_weight.push_back(0);
+      continue;
+    }
+    const double before = std::floor(sum);
+    sum += p;
+    if (std::floor(sum) == before) continue;
+    chosen.push_back(scratch.keys[i]);
+    log_weight.push_back(static_cast<float>(-std::log(p)));
+  }
+}
+
 double log_sum_exp(const float* scores, std::span<const Range> candidates) {
   float maximum = kMinusInfinity;
   for (const Range& run : candidates) {

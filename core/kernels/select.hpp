@@ -34,6 +34,14 @@ void top_p(const float* scores, std::span<const Range> candidates, double share,
 void threshold(const float* scores, std::span<const Range> candidates, float threshold,
                std::vector<int32_t>& chosen);
 
+/// Systematic sampling with probabilities proportional to size (Madow 1949): from one uniform number `start`
+/// in [0, 1), appends each candidate with probability exactly p_i = min(1, c exp(score_i / temperature)),
+/// ascending, and -log p_i; c makes the probabilities sum up to `expected`. When no more candidates than that
+/// have a score above -inf, all of these are chosen. +inf outweighs everything finite. O(n log n).
+void importance(const float* scores, std::span<const Range> candidates, double expected, double temperature,
+                double start, SelectScratch& scratch, std::vector<int32_t>& chosen,
+                std::vector<float>& log_weight);
+
 /// log sum exp of the candidates' scores in double (-inf when there are none). Fixed order: ascending keys.
 double log_sum_exp(const float* scores, std::span<const Range> candidates);
 

@@ -168,9 +168,12 @@ void run_layer(const config::RunPlan& plan, attention::Session& session, attenti
   if (plan.mode == config::Mode::decode) {
     session.append(begin + offset);
     session.end_prompt();
+    engine.attend_prompt(session, begin, kv_heads);
+    session.end_step();
     for (int64_t query = begin; query < begin + count; ++query) {
       session.append(query + offset + 1);
       engine.attend(session, query, 1, kv_heads, visit);
+      session.end_step();
       pacer.advance(1);
     }
     return;
@@ -178,6 +181,8 @@ void run_layer(const config::RunPlan& plan, attention::Session& session, attenti
   if (plan.mode == config::Mode::question) {
     session.append(begin + offset);
     session.end_prompt();
+    engine.attend_prompt(session, begin, kv_heads);
+    session.end_step();
     session.append(geometry.keys);
   } else {
     session.append(geometry.keys);

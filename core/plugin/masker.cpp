@@ -99,13 +99,15 @@ std::vector<ColumnSpec> Masker::columns(const attnlab_geometry& geometry) const 
         spec->per == ATTNLAB_PER_PAGE && spec->page_size >= 1 && spec->page_size <= max_page_size;
     const bool sequence = spec->per == ATTNLAB_PER_SEQUENCE && spec->page_size == 0;
     const bool known = spec->dtype >= ATTNLAB_F32 && spec->dtype <= ATTNLAB_U64;
-    if (!(token || page || sequence) || !known || spec->width < 1 || spec->width > (1 << 24)) {
+    const bool zeros = spec->initial == ATTNLAB_ZEROS;
+    const bool normal = spec->initial == ATTNLAB_NORMAL && sequence && spec->dtype == ATTNLAB_F32;
+    if (!(token || page || sequence) || !(zeros || normal) || !known || spec->width < 1 || spec->width > (1 << 24)) {
       std::snprintf(error->message, sizeof error->message, "a declared column has illegal extents");
       return ATTNLAB_CONTRACT;
     }
     static_cast<std::vector<ColumnSpec>*>(context)->push_back(
         {std::string(spec->name.data, static_cast<size_t>(spec->name.size)), spec->per, spec->dtype,
-         spec->width, spec->page_size});
+         spec->width, spec->page_size, normal});
     return ATTNLAB_OK;
   };
   call("columns", {},
@@ -168,9 +170,10 @@ Masker::State Masker::create_state(const attnlab_geometry& geometry, uint64_t rn
   return own(state);
 }
 
-void Masker::append_state(void* state, const attnlab_key_block& block) const {
-  call("state.append", place_of(block),
-       [&](attnlab_error* error) { return table_->state->append(self_.get(), state, &block, error); });
+void Masker::append_state(void* state, const attnlab_key_block& block, const attnlab_columns& columns) const {
+  call("state.append", place_of(block), [&](attnlab_error* error) {
+    return table_->state->append(self_.get(), state, &block, &columns, error);
+  });
 }
 
 void Masker::truncate_state(void* state, int64_t key_count) const {

@@ -19,6 +19,7 @@ struct ColumnSpec {
   int32_t dtype = ATTNLAB_F32;
   int64_t width = 0;
   int64_t page_size = 1;  ///< 0 for PER_SEQUENCE
+  bool normal = false;    ///< filled with draws from N(0, 1)
 };
 
 /// An instance of a method with its parameters. All const calls are safe from any thread.
@@ -59,7 +60,7 @@ class Masker final {
   /// Opaque state, freed by its method. Must not outlive this object.
   using State = std::unique_ptr<void, std::function<void(void*)>>;
   State create_state(const attnlab_geometry& geometry, uint64_t rng_key) const;
-  void append_state(void* state, const attnlab_key_block& block) const;
+  void append_state(void* state, const attnlab_key_block& block, const attnlab_columns& columns) const;
   void truncate_state(void* state, int64_t key_count) const;
   State fork_state(const void* state) const;
   uint64_t state_bytes(const void* state) const;

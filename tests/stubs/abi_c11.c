@@ -1,4 +1,4 @@
-/* Golden layout of plugin ABI 0.1 on LP64: sizes and offsets of every struct. A change here breaks compiled
+/* Golden layout of plugin ABI 0.2 on LP64: sizes and offsets of every struct. A change here breaks compiled
  * plugins: before 1.0 it needs a new ATTNLAB_ABI_MINOR. Compiled as C11, and by abi_cxx20.cpp as C++20. */
 #include <attnlab/abi.h>
 #include <stddef.h>
@@ -11,7 +11,7 @@
 #define SIZE(type, bytes) EXPECT(sizeof(type) == bytes)
 #define AT(offset, type, field) EXPECT(offsetof(type, field) == offset)
 
-EXPECT(ATTNLAB_ABI_MAJOR == 0 && ATTNLAB_ABI_MINOR == 1);
+EXPECT(ATTNLAB_ABI_MAJOR == 0 && ATTNLAB_ABI_MINOR == 2);
 EXPECT(sizeof(void*) == 8 && sizeof(long) == 8);
 
 SIZE(attnlab_text, 16);
@@ -94,12 +94,14 @@ AT(32, attnlab_geometry, group);
 AT(40, attnlab_geometry, head_dim);
 AT(48, attnlab_geometry, value_dim);
 
-SIZE(attnlab_column_spec, 40);
+SIZE(attnlab_column_spec, 48);
 AT(0, attnlab_column_spec, name);
 AT(16, attnlab_column_spec, per);
 AT(20, attnlab_column_spec, dtype);
 AT(24, attnlab_column_spec, width);
 AT(32, attnlab_column_spec, page_size);
+AT(40, attnlab_column_spec, initial);
+AT(44, attnlab_column_spec, reserved);
 
 SIZE(attnlab_column_sink, 24);
 AT(0, attnlab_column_sink, struct_size);
@@ -154,7 +156,7 @@ AT(24, attnlab_feedback, key_count);
 AT(32, attnlab_feedback, mass);
 AT(40, attnlab_feedback, row_count);
 
-SIZE(attnlab_tile, 224);
+SIZE(attnlab_tile, 232);
 AT(0, attnlab_tile, struct_size);
 AT(4, attnlab_tile, layer);
 AT(8, attnlab_tile, batch);
@@ -185,6 +187,7 @@ AT(192, attnlab_tile, context);
 AT(200, attnlab_tile, logits);
 AT(208, attnlab_tile, gather_logits);
 AT(216, attnlab_tile, scratch);
+AT(224, attnlab_tile, count_read);
 
 SIZE(attnlab_row_prior, 64);
 AT(0, attnlab_row_prior, struct_size);

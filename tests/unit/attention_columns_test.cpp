@@ -71,7 +71,7 @@ struct Opaque : attnlab::Masker {
     State(const State& other) : salt(other.salt), kv_heads(other.kv_heads), keys(other.keys) { ++live; }
     State& operator=(const State&) = delete;
     ~State() { --live; }
-    void append(const Opaque&, const attnlab::KeyBlock& block) {
+    void append(const Opaque&, const attnlab::KeyBlock& block, const attnlab::ColumnsView&) {
       if (block.begin() != static_cast<int64_t>(keys.size())) throw std::runtime_error("a gap");
       for (int64_t j = block.begin(); j < block.end(); ++j) keys.push_back(block.key(j)[0]);
     }
@@ -166,7 +166,7 @@ TEST_F(AttentionKeyState, HoldsOneRecordForEachTokenPageAndSequence) {
   EXPECT_EQ(columns.columns[1].record_count, 3);
   EXPECT_EQ(columns.columns[2].record_count, 2);
   EXPECT_EQ(columns.columns[3].record_count, 1);
-  EXPECT_EQ(state.bytes(), 10 * 8u + 3 * 3 * 8u + 2 * 4u + 3 * 4u);
+  EXPECT_EQ(state.bytes().total(), 10 * 8u + 3 * 3 * 8u + 2 * 4u + 3 * 4u);
   const auto last = attnlab::detail::find_column<const int32_t>(&columns, "last");
   EXPECT_EQ(last[0][0], 5);
   EXPECT_EQ(last[1][0], 9);
@@ -263,7 +263,7 @@ TEST_F(AttentionKeyState, OpaqueStateIsAppendedTruncatedAndForked) {
     EXPECT_NE(opaque_of(fresh(opaque_, 8)).salt, opaque_of(state).salt);
     for (int64_t end : {3, 3, 10, 11}) state.append(block(), end);
     EXPECT_EQ(opaque_of(state).keys, opaque_of(grown(opaque_, 11)).keys);
-    EXPECT_EQ(state.bytes(), 11 * sizeof(float));
+    EXPECT_EQ(state.bytes().total(), 11 * sizeof(float));
     KeyState copy = state.fork();
     copy.truncate(block(), 5);
     EXPECT_EQ(opaque_of(copy).keys, opaque_of(grown(opaque_, 5)).keys);

@@ -59,7 +59,7 @@ class AttentionRowWriterTest : public ::testing::Test {
     return probability;
   }
   const RowList& finish(int64_t row, bool refine = false) {
-    writer_.finish(prior_, refine, out_);
+    writer_.finish(prior_, refine ? RowWriter::Outcome::refines : RowWriter::Outcome::adds, out_);
     EXPECT_EQ(writer_.violation(), "");
     return out_.list(row);
   }
@@ -67,7 +67,7 @@ class AttentionRowWriterTest : public ::testing::Test {
   void expect_broken(const std::function<void()>& write, const std::string& words, bool may_sample = true) {
     begin(may_sample);
     write();
-    writer_.finish(prior_, false, out_);
+    writer_.finish(prior_, RowWriter::Outcome::adds, out_);
     EXPECT_NE(writer_.violation().find(words), std::string::npos)
         << "\"" << writer_.violation() << "\" for " << words;
   }

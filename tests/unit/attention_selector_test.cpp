@@ -63,7 +63,7 @@ class AttentionSelectorTest : public ::testing::Test {
     writer_.begin(tile_, false);
     Selector().run(scorer, plan, tile_, tile_.view(0, nullptr, nullptr), prior_, writer_);
     EXPECT_EQ(writer_.violation(), "");
-    writer_.finish(prior_, true, out_);
+    writer_.finish(prior_, RowWriter::Outcome::refines, out_);
     std::vector<std::vector<int32_t>> rows;
     for (int64_t row = 0; row < tile_.rows(); ++row) {
       const RowList& list = out_.list(row);

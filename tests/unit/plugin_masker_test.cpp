@@ -210,7 +210,7 @@ TEST(PluginLibrary, EntriesOfOtherVersionsAreRefused) {
   EXPECT_REFUSED(library_of(entry, "a.so"), "wrong magic number");
   entry = everything_entry;
   entry.abi_minor += 1;
-  EXPECT_REFUSED(library_of(entry, "a.so"), "plugin ABI 0.2, this host speaks 0.1");
+  EXPECT_REFUSED(library_of(entry, "a.so"), "plugin ABI 0.3, this host speaks 0.2");
   entry = everything_entry;
   entry.struct_size -= 8;
   EXPECT_REFUSED(library_of(entry, "a.so"), "rebuild it");

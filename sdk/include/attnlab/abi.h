@@ -27,7 +27,7 @@ extern "C" {
 #endif
 
 #define ATTNLAB_ABI_MAJOR 0
-#define ATTNLAB_ABI_MINOR 1
+#define ATTNLAB_ABI_MINOR 2
 #define ATTNLAB_MAGIC 0x4c4e5441u /* "ATNL" read as little-endian bytes */
 
 typedef int32_t attnlab_status;
@@ -165,6 +165,9 @@ typedef struct attnlab_geometry {
 } attnlab_geometry;
 
 enum { ATTNLAB_PER_TOKEN = 1, ATTNLAB_PER_PAGE = 2, ATTNLAB_PER_SEQUENCE = 3 };
+/* What a record holds at first. ATTNLAB_NORMAL is for float32 columns per sequence: independent draws from N(0, 1),
+ * keyed by (seed, stage, layer, batch, KV head), there before anything is encoded: random projections. */
+enum { ATTNLAB_ZEROS = 0, ATTNLAB_NORMAL = 1 };
 
 /* One declared column: `width` elements of `dtype` for each token, page of `page_size` keys, or sequence. FROZEN. */
 typedef struct attnlab_column_spec {
@@ -173,6 +176,8 @@ typedef struct attnlab_column_spec {
   int32_t dtype;
   int64_t width;
   int64_t page_size; /* 1 for PER_TOKEN, 0 for PER_SEQUENCE */
+  int32_t initial;   /* ATTNLAB_ZEROS ... */
+  int32_t reserved;
 } attnlab_column_spec;
 
 /* Filled by the plugin through `declare`; copies the spec. */
@@ -279,6 +284,9 @@ typedef struct attnlab_tile {
   void (*gather_logits)(void* context, int64_t row, int64_t count, const int32_t* ids, float* out);
   /* Scratch memory for this call, 64-byte aligned, freed by the host when the call returns. NULL when there is none. */
   void* (*scratch)(void* context, uint64_t bytes);
+  /* Search cost: bytes of columns, state, keys and values that the method read to choose. The SDK counts what goes
+   * through it; the host counts the exact logits that it computes. */
+  void (*count_read)(void* context, uint64_t bytes);
 } attnlab_tile;
 
 /* What the stages before this one selected for one row. Runs and ids ascending and disjoint. */
@@ -348,7 +356,9 @@ typedef struct attnlab_state_table {
   uint32_t reserved;
   attnlab_status (*create)(const void* self, const attnlab_geometry* geometry, uint64_t rng_key, void** state,
                            attnlab_error* error);
-  attnlab_status (*append)(const void* self, void* state, const attnlab_key_block* block, attnlab_error* error);
+  /* New keys; `columns` has their records encoded. */
+  attnlab_status (*append)(const void* self, void* state, const attnlab_key_block* block,
+                           const attnlab_columns* columns, attnlab_error* error);
   attnlab_status (*truncate)(const void* self, void* state, int64_t key_count, attnlab_error* error);
   attnlab_status (*fork)(const void* self, const void* state, void** copy, attnlab_error* error);
   uint64_t (*bytes)(const void* self, const void* state);

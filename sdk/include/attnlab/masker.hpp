@@ -34,8 +34,8 @@ inline void writer_check(attnlab_status status, const char* what) {
 }  // namespace detail
 
 inline void Columns::declare(std::string_view name, int32_t per, int32_t dtype, int64_t width,
-                             int64_t page_size) {
-  attnlab_column_spec spec{to_abi(name), per, dtype, width, page_size};
+                             int64_t page_size, int32_t initial) {
+  attnlab_column_spec spec{to_abi(name), per, dtype, width, page_size, initial, 0};
   detail::checked([&](attnlab_error* error) { return sink_->declare(sink_->context, &spec, error); });
 }
 
@@ -164,8 +164,9 @@ class Prior {
 
 namespace detail {
 
-/// Thunks of opaque state: State needs append(const T&, const KeyBlock&), truncate(int64_t), a copy
-/// constructor, bytes(), and a constructor State(const T&, const Geometry&, Philox).
+/// Thunks of opaque state: State needs append(const T&, const KeyBlock&, const ColumnsView&),
+/// truncate(int64_t), a copy constructor, bytes(), and a constructor State(const T&, const Geometry&,
+/// Philox).
 template <class T>
 const attnlab_state_table* state_table() {
   using State = typename T::State;
@@ -177,9 +178,11 @@ const attnlab_state_table* state_table() {
         return guard(
             error, [&] { *state = new State(*static_cast<const T*>(self), *geometry, Philox(rng_key, 0)); });
       },
-      [](const void* self, void* state, const attnlab_key_block* block, attnlab_error* error) noexcept {
+      [](const void* self, void* state, const attnlab_key_block* block, const attnlab_columns* columns,
+         attnlab_error* error) noexcept {
         return guard(error, [&] {
-          static_cast<State*>(state)->append(*static_cast<const T*>(self), KeyBlock(*block));
+          static_cast<State*>(state)->append(*static_cast<const T*>(self), KeyBlock(*block),
+                                             ColumnsView(columns));
         });
       },
       [](const void*, void* state, int64_t key_count, attnlab_error* error) noexcept {

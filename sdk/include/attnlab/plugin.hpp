@@ -13,7 +13,7 @@
 #include <string_view>
 #include <vector>
 
-#define ATTNLAB_SDK_VERSION "0.1.0"
+#define ATTNLAB_SDK_VERSION "0.2.0"
 
 /// True when a const T has the optional method `name` for these arguments. Does not compile when T has a
 /// method of that name with others: a misspelt signature must not turn a method off in silence.

@@ -4,6 +4,7 @@
 #include <attnlab/abi.h>
 #include <attnlab/philox.hpp>
 
+#include <atomic>
 #include <bit>
 #include <cstdint>
 #include <new>
@@ -38,19 +39,44 @@ class Matrix {
   int64_t rows_, columns_, stride_;
 };
 
-/// The records of one column: `width` elements for each token, page or sequence.
+namespace detail {
+
+/// Bytes that a method read. Loads and stores of their own: counting costs one addition, and threads that
+/// share a tile may lose counts but not race.
+class ReadCount {
+ public:
+  void add(size_t bytes) {
+    bytes_.store(bytes_.load(std::memory_order_relaxed) + bytes, std::memory_order_relaxed);
+  }
+  uint64_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<uint64_t> bytes_{0};
+};
+
+}  // namespace detail
+
+/// The records of one column: `width` elements for each token, page or sequence. Reading those of a tile
+/// counts as search cost.
 template <class T>
 class Column {
  public:
-  Column(T* data, int64_t count, int64_t width) : data_(data), count_(count), width_(width) {}
+  Column(T* data, int64_t count, int64_t width, detail::ReadCount* read = nullptr)
+      : data_(data), count_(count), width_(width), read_(read) {}
   int64_t size() const { return count_; }
-  std::span<T> operator[](int64_t record) const {
-    return {data_ + record * width_, static_cast<size_t>(width_)};
+  int64_t width() const { return width_; }
+  std::span<T> operator[](int64_t record) const { return records(record, record + 1); }
+  /// Records [begin, end), one after another.
+  std::span<T> records(int64_t begin, int64_t end) const {
+    const auto elements = static_cast<size_t>((end - begin) * width_);
+    if (read_ != nullptr) read_->add(elements * sizeof(T));
+    return {data_ + begin * width_, elements};
   }
 
  private:
   T* data_;
   int64_t count_, width_;
+  detail::ReadCount* read_;
 };
 
 namespace detail {
@@ -71,11 +97,11 @@ template <>
 struct ElementCode<uint64_t> : std::integral_constant<int32_t, ATTNLAB_U64> {};
 
 template <class T>
-Column<T> find_column(const attnlab_columns* columns, std::string_view name) {
+Column<T> find_column(const attnlab_columns* columns, std::string_view name, ReadCount* read = nullptr) {
   for (uint64_t i = 0; columns != nullptr && i < columns->count; ++i) {
     const attnlab_column& column = columns->columns[i];
     if (from_abi(column.name) == name)
-      return {static_cast<T*>(column.data), column.record_count, column.width};
+      return {static_cast<T*>(column.data), column.record_count, column.width, read};
   }
   throw std::logic_error("no column named \"" + std::string(name) + "\" was declared");
 }
@@ -99,9 +125,15 @@ class Columns {
   void per_sequence(std::string_view name, int64_t width) {
     declare(name, ATTNLAB_PER_SEQUENCE, detail::ElementCode<T>::value, width, 0);
   }
+  /// Per-sequence float32 record of independent N(0, 1) draws, one set for each layer and KV head, that
+  /// depends on the seeds alone: random projections that `encode` and `score` share.
+  void per_sequence_normal(std::string_view name, int64_t width) {
+    declare(name, ATTNLAB_PER_SEQUENCE, ATTNLAB_F32, width, 0, ATTNLAB_NORMAL);
+  }
 
  private:
-  void declare(std::string_view name, int32_t per, int32_t dtype, int64_t width, int64_t page_size);
+  void declare(std::string_view name, int32_t per, int32_t dtype, int64_t width, int64_t page_size,
+               int32_t initial = ATTNLAB_ZEROS);
   const attnlab_column_sink* sink_;
 };
 
@@ -205,6 +237,9 @@ class Queries {
 class Tile {
  public:
   explicit Tile(const attnlab_tile* tile) : tile_(tile) {}
+  Tile(const Tile&) = delete;
+  Tile& operator=(const Tile&) = delete;
+  ~Tile() { tile_->count_read(tile_->context, read_.bytes()); }
 
   int64_t layer() const { return tile_->layer; }
   int64_t kv_head() const { return tile_->kv_head; }
@@ -248,10 +283,13 @@ class Tile {
   std::span<const float> query(int64_t row) const {
     return {tile_->query + row * tile_->query_stride, static_cast<size_t>(tile_->head_dim)};
   }
+  /// Reading keys, values, exact logits and columns counts as search cost.
   std::span<const float> key(int64_t j) const {
+    read_.add(static_cast<size_t>(tile_->head_dim) * sizeof(float));
     return {tile_->key + j * tile_->key_stride, static_cast<size_t>(tile_->head_dim)};
   }
   std::span<const float> value(int64_t j) const {
+    read_.add(static_cast<size_t>(tile_->value_dim) * sizeof(float));
     return {tile_->value + j * tile_->value_stride, static_cast<size_t>(tile_->value_dim)};
   }
 
@@ -279,13 +317,15 @@ class Tile {
   /// Columns that this method declared.
   template <class T>
   Column<const T> column(std::string_view name) const {
-    return detail::find_column<const T>(tile_->columns, name);
+    return detail::find_column<const T>(tile_->columns, name, &read_);
   }
   /// The method's opaque state.
   template <class State>
   const State& state() const {
     return *static_cast<const State*>(tile_->state);
   }
+  /// Search cost of opaque state and of memory reached through table().
+  void count_read(int64_t bytes) const { read_.add(static_cast<size_t>(bytes)); }
   const attnlab_tile* table() const { return tile_; }
 
  private:
@@ -294,6 +334,7 @@ class Tile {
   }
 
   const attnlab_tile* tile_;
+  mutable detail::ReadCount read_;
 };
 
 inline Range Tile::first(Query query, int64_t count) const {
