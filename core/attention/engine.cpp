@@ -83,15 +83,14 @@ Engine::Engine(const Execution& execution) : execution_(execution) {
 }
 Engine::~Engine() = default;
 
-void Engine::attend_tile(Worker& worker, Session& session, const TileIndex& index, const Visitor* visit) {
+void Engine::attend_tile(Worker& worker, Session& session, const TileIndex& index, const Visitor& visit) {
   Tile& tile = worker.tile;
   tile.load(session.problem(), session.geometry(), session.options(), *execution_.kernels, index);
   const auto out_size = static_cast<size_t>(tile.rows() * tile.value_dim());
   const auto row_count = static_cast<size_t>(tile.rows());
   worker.out.resize(out_size);
   worker.lse.resize(row_count);
-  const bool exact = execution_.exact && visit != nullptr;
-  if (exact) {
+  if (execution_.exact) {
     worker.exact_out.resize(out_size);
     worker.exact_lse.resize(row_count);
     tile.logits();
@@ -101,20 +100,19 @@ void Engine::attend_tile(Worker& worker, Session& session, const TileIndex& inde
   for (size_t p = 0; p < session.pipelines().size(); ++p) {
     const Pipeline& pipeline = session.pipelines()[p];
     StepMass* received = session.received(p);
-    if (visit == nullptr && received == nullptr) continue;
     TileOutcome outcome;
     outcome.tile = &tile;
     outcome.pipeline = p;
     outcome.out = worker.out.data();
     outcome.lse = worker.lse.data();
     outcome.empty = &worker.empty;
-    if (exact) {
+    if (execution_.exact) {
       outcome.exact_out = worker.exact_out.data();
       outcome.exact_lse = worker.exact_lse.data();
     }
     if (pipeline.is_dense()) {
       worker.empty.assign(row_count, 0);
-      if (exact) {
+      if (execution_.exact) {
         // The dense row is computed once: it is the same thing.
         outcome.out = outcome.exact_out;
         outcome.lse = outcome.exact_lse;
@@ -143,19 +141,31 @@ void Engine::attend_tile(Worker& worker, Session& session, const TileIndex& inde
                       worker.lse[static_cast<size_t>(row)]);
       }
     }
-    if (visit == nullptr) continue;
     Stopwatch watch(worker.clocks.visit);
-    (*visit)(outcome);
+    visit(outcome);
   }
   worker.clocks.logits += tile.logits_seconds();
 }
 
-void Engine::attend_prompt(Session& session, int64_t count, const std::vector<int64_t>& kv_heads) {
-  if (session.wants_feedback()) attend_tiles(session, 0, count, kv_heads, nullptr);
+void Engine::attend_prompt_tile(Worker& worker, Session& session, const TileIndex& index) {
+  Tile& tile = worker.tile;
+  tile.load(session.problem(), session.geometry(), session.options(), *execution_.kernels, index);
+  worker.out.resize(static_cast<size_t>(tile.rows() * tile.value_dim()));
+  worker.lse.resize(static_cast<size_t>(tile.rows()));
+  attend_dense(tile, worker.out.data(), worker.lse.data());
+  const int64_t head = index.batch * session.geometry().kv_heads + index.kv_head;
+  RowList visible;
+  for (int64_t row = 0; row < tile.rows(); ++row) {
+    tile.visible_runs(row, visible.runs);
+    for (size_t p = 0; p < session.pipelines().size(); ++p) {
+      StepMass* received = session.received(p);
+      if (received != nullptr) received->add(tile, head, row, visible, worker.lse[static_cast<size_t>(row)]);
+    }
+  }
 }
 
-void Engine::attend_tiles(Session& session, int64_t begin, int64_t count,
-                          const std::vector<int64_t>& kv_heads, const Visitor* visit) {
+void Engine::for_each_tile(Session& session, int64_t begin, int64_t count,
+                           const std::vector<int64_t>& kv_heads, const TileBody& body) {
   const data::Geometry& geometry = session.geometry();
   std::vector<int64_t> heads = kv_heads;
   for (int64_t h = 0; heads.size() < static_cast<size_t>(geometry.kv_heads) && kv_heads.empty(); ++h)
@@ -187,13 +197,20 @@ void Engine::attend_tiles(Session& session, int64_t begin, int64_t count,
     }
   }
   base::parallel_for(static_cast<int64_t>(tiles.size()), [&](int64_t i, int worker) {
-    attend_tile(*workers_[static_cast<size_t>(worker)], session, tiles[static_cast<size_t>(i)], visit);
+    body(*workers_[static_cast<size_t>(worker)], tiles[static_cast<size_t>(i)]);
   });
+}
+
+void Engine::attend_prompt(Session& session, int64_t count, const std::vector<int64_t>& kv_heads) {
+  if (!session.wants_feedback()) return;
+  for_each_tile(session, 0, count, kv_heads,
+                [&](Worker& worker, const TileIndex& index) { attend_prompt_tile(worker, session, index); });
 }
 
 void Engine::attend(Session& session, int64_t begin, int64_t count, const std::vector<int64_t>& kv_heads,
                     const Visitor& visit) {
-  attend_tiles(session, begin, count, kv_heads, &visit);
+  for_each_tile(session, begin, count, kv_heads,
+                [&](Worker& worker, const TileIndex& index) { attend_tile(worker, session, index, visit); });
   clocks_.attend.resize(session.pipelines().size());
   clocks_.stages.resize(session.pipelines().size());
   clocks_.search_bytes.resize(session.pipelines().size());

@@ -104,8 +104,8 @@ class Engine {
   /// What keys receive is added to `session.received`.
   void attend(Session& session, int64_t begin, int64_t count, const std::vector<int64_t>& kv_heads,
               const Visitor& visit);
-  /// Attends the prompt's queries [0, count) of the pipelines that want feedback, for nothing but
-  /// `session.received`. Leaves the clocks alone.
+  /// Attends the prompt's queries [0, count) densely, for nothing but what the pipelines that want feedback
+  /// receive: what is sparse begins after the prompt. Leaves the clocks alone.
   void attend_prompt(Session& session, int64_t count, const std::vector<int64_t>& kv_heads);
   const Clocks& clocks() const { return clocks_; }
   /// Scratch memory of all workers.
@@ -113,9 +113,11 @@ class Engine {
 
  private:
   struct Worker;
-  void attend_tile(Worker& worker, Session& session, const TileIndex& index, const Visitor* visit);
-  void attend_tiles(Session& session, int64_t begin, int64_t count, const std::vector<int64_t>& kv_heads,
-                    const Visitor* visit);
+  using TileBody = std::function<void(Worker&, const TileIndex&)>;
+  void for_each_tile(Session& session, int64_t begin, int64_t count, const std::vector<int64_t>& kv_heads,
+                     const TileBody& body);
+  void attend_tile(Worker& worker, Session& session, const TileIndex& index, const Visitor& visit);
+  void attend_prompt_tile(Worker& worker, Session& session, const TileIndex& index);
   Execution execution_;
   std::vector<std::unique_ptr<Worker>> workers_;
   Clocks clocks_;

@@ -101,7 +101,8 @@ std::vector<ColumnSpec> Masker::columns(const attnlab_geometry& geometry) const 
     const bool known = spec->dtype >= ATTNLAB_F32 && spec->dtype <= ATTNLAB_U64;
     const bool zeros = spec->initial == ATTNLAB_ZEROS;
     const bool normal = spec->initial == ATTNLAB_NORMAL && sequence && spec->dtype == ATTNLAB_F32;
-    if (!(token || page || sequence) || !(zeros || normal) || !known || spec->width < 1 || spec->width > (1 << 24)) {
+    if (!(token || page || sequence) || !(zeros || normal) || !known || spec->width < 1 ||
+        spec->width > (1 << 24)) {
       std::snprintf(error->message, sizeof error->message, "a declared column has illegal extents");
       return ATTNLAB_CONTRACT;
     }

@@ -2,6 +2,9 @@
 #pragma once
 
 #include <attnlab/philox.hpp>
+
+#include <algorithm>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -67,12 +70,21 @@ struct Planes {
   bool operator==(const Planes&) const = default;
 };
 
-/// How to run: nothing of this may change a bit.
+/// How to run: nothing of this may change a bit of the rows after the prompt.
 struct Manner {
   const kernels::KernelTable* kernels = &kernels::best_table();
   int64_t tile_bytes = 1 << 22;
-  bool one_by_one = false;  ///< decode: keys appended query by query
+  bool one_by_one = false;      ///< decode: keys appended query by query after the prompt
+  int64_t prompt_queries = -1;  ///< queries that belong to the prompt, whose rows stay zero; -1: all of them
+                                ///< are attended at once, or with one_by_one none
+  int64_t chunk = 1 << 20;  ///< keys of the prompt, and after it, are appended in chunks of this size
+  enum class Detour { none, truncate, fork } detour = Detour::none;  ///< before the queries are attended
 };
+
+/// Appends keys up to `keys` in chunks.
+inline void append_in_chunks(attention::Session& session, int64_t keys, int64_t chunk) {
+  while (session.key_count() < keys) session.append(std::min(keys, session.key_count() + chunk));
+}
 
 inline std::vector<Planes> run_pipelines(const std::vector<attention::Pipeline>& pipelines,
                                          const SmallProblem& p, const attention::AttentionOptions& options,
@@ -105,14 +117,32 @@ inline std::vector<Planes> run_pipelines(const std::vector<attention::Pipeline>&
   };
   attention::Session session(pipelines, p.layer, g, options);
   attention::Engine engine({manner.kernels, manner.tile_bytes, true});
+  const bool all_at_once = manner.prompt_queries < 0 && !manner.one_by_one;
+  const int64_t first = std::max<int64_t>(0, manner.prompt_queries);
+  const int64_t offset = g.keys - g.queries;
+  const int64_t prompt = all_at_once ? g.keys : offset + first;
+  append_in_chunks(session, prompt, manner.chunk);
+  session.end_prompt();
+  if (!all_at_once) {
+    engine.attend_prompt(session, first, {});
+    session.end_step();
+  }
+  if (manner.detour != Manner::Detour::none) {
+    attention::Session other = session.fork();
+    // Whoever goes on alone: the one that came back, or the one whose twin went on.
+    attention::Session& wanderer = manner.detour == Manner::Detour::truncate ? session : other;
+    append_in_chunks(wanderer, g.keys, 3);
+    wanderer.truncate(prompt);
+  }
   if (manner.one_by_one) {
-    for (int64_t query = 0; query < g.queries; ++query) {
-      session.append(query + g.keys - g.queries + 1);
+    for (int64_t query = first; query < g.queries; ++query) {
+      session.append(query + offset + 1);
       engine.attend(session, query, 1, {}, visit);
+      session.end_step();
     }
   } else {
-    session.append(g.keys);
-    engine.attend(session, 0, g.queries, {}, visit);
+    append_in_chunks(session, g.keys, manner.chunk);
+    engine.attend(session, first, g.queries - first, {}, visit);
   }
   return planes;
 }

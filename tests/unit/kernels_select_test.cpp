@@ -172,5 +172,76 @@ TEST(LogSumExp, IsStableAndIgnoresMaskedScores) {
   EXPECT_EQ(over({}), -kInfinity);
 }
 
+/// How often each key is drawn over a fine grid of starts, and the probability that its weight claims.
+struct Draws {
+  std::vector<double> frequency, probability;
+  std::vector<size_t> sizes;
+};
+
+Draws draw(const std::vector<float>& scores, std::span<const Range> candidates, double expected,
+           double temperature) {
+  constexpr int grid = 4096;
+  Draws draws{std::vector<double>(scores.size()), std::vector<double>(scores.size()), {}};
+  SelectScratch scratch;
+  for (int i = 0; i < grid; ++i) {
+    Keys chosen;
+    std::vector<float> log_weight;
+    importance(scores.data(), candidates, expected, temperature, (i + 0.5) / grid, scratch, chosen,
+               log_weight);
+    EXPECT_TRUE(std::is_sorted(chosen.begin(), chosen.end()));
+    draws.sizes.push_back(chosen.size());
+    for (size_t k = 0; k < chosen.size(); ++k) {
+      draws.frequency[static_cast<size_t>(chosen[k])] += 1.0 / grid;
+      draws.probability[static_cast<size_t>(chosen[k])] = std::exp(-double{log_weight[k]});
+    }
+  }
+  return draws;
+}
+
+TEST(Importance, DrawsEachKeyWithTheProbabilityItClaims) {
+  std::mt19937 random(3);
+  std::normal_distribution<float> normal(0, 2);
+  std::vector<float> scores(90);
+  for (float& score : scores) score = normal(random);
+  const std::vector<Range> candidates{{3, 40}, {50, 85}};
+  for (double temperature : {0.5, 1.0, 3.0}) {
+    for (double expected : {1.0, 7.0, 20.5}) {
+      const Draws draws = draw(scores, candidates, expected, temperature);
+      double sum = 0;
+      for (size_t j = 0; j < scores.size(); ++j) {
+        EXPECT_NEAR(draws.frequency[j], draws.probability[j], 2.0 / 4096) << j;
+        sum += draws.probability[j];
+        for (size_t other = 0; other < scores.size(); ++other) {
+          // Proportional to exp(score / temperature) below 1.
+          if (draws.probability[j] > 0.999 || draws.probability[other] > 0.999) continue;
+          if (draws.probability[j] * draws.probability[other] == 0) continue;
+          EXPECT_NEAR(std::log(draws.probability[j] / draws.probability[other]),
+                      (double{scores[j]} - double{scores[other]}) / temperature, 1e-4);
+        }
+      }
+      EXPECT_NEAR(sum, expected, 0.01) << "keys too unlikely for the grid are missing";
+      for (size_t size : draws.sizes) EXPECT_NEAR(static_cast<double>(size), expected, 1.0);
+    }
+  }
+}
+
+TEST(Importance, TakesAllWhenTheyAreFew) {
+  const std::vector<float> scores{1, -kInfinity, 2, 3};
+  const Draws draws = draw(scores, std::vector<Range>{{0, 4}}, 3, 1);
+  EXPECT_EQ(draws.frequency, (std::vector<double>{1, 0, 1, 1}));
+  EXPECT_EQ(draws.probability, (std::vector<double>{1, 0, 1, 1}));
+}
+
+TEST(Importance, SurvivesInfiniteAndHugeScores) {
+  const Draws two = draw({kInfinity, 1, kInfinity, -kInfinity}, std::vector<Range>{{0, 4}}, 1, 1);
+  EXPECT_NEAR(two.frequency[0], 0.5, 1e-3);
+  EXPECT_NEAR(two.frequency[2], 0.5, 1e-3);
+  EXPECT_EQ(two.frequency[1], 0);
+  const Draws far = draw({1e30F, -1e30F, 0}, std::vector<Range>{{0, 3}}, 2, 1);
+  EXPECT_EQ(far.frequency[0], 1);
+  EXPECT_NEAR(far.frequency[1] + far.frequency[2], 1, 1e-3);
+  EXPECT_TRUE(draw({}, {}, 1, 1).frequency.empty());
+}
+
 }  // namespace
 }  // namespace attnlab::kernels

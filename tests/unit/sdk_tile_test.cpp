@@ -25,6 +25,7 @@ struct OneRow {
     }
     hidden_row = bits.data();
     table.struct_size = sizeof table;
+    table.count_read = [](void*, uint64_t) {};
     table.group = 1;
     table.row_count = 1;
     table.key_count = end;
@@ -103,6 +104,7 @@ TEST(SdkTile, VisibilityOfKeysAndRanges) {
 
 TEST(SdkTile, QueriesSpanTheGroupOnlyWhenItsRowsSeeTheSameKeys) {
   attnlab_tile table{};
+  table.count_read = [](void*, uint64_t) {};
   table.group = 4;
   table.row_count = 12;
   auto spans = [&] {
@@ -119,6 +121,7 @@ TEST(SdkTile, QueriesSpanTheGroupOnlyWhenItsRowsSeeTheSameKeys) {
 
 TEST(SdkTile, UndeclaredColumnsAreNamed) {
   attnlab_tile table{};
+  table.count_read = [](void*, uint64_t) {};
   try {
     Tile(&table).column<float>("lowest");
     FAIL();

@@ -381,8 +381,8 @@ typedef struct attnlab_masker_table {
    * sequence records alone. It leaves sequence records and the records that `feedback` writes as they are. [any] */
   attnlab_status (*encode)(const void* self, const attnlab_key_block* block, const attnlab_columns* columns,
                            attnlab_error* error);
-  /* optional: once, when the prompt is complete and encoded; `state` as in attnlab_tile. Writes sequence records (zero
-   * until then) and, where token or page records depend on them, encodes prompt->keys again. A method that has this
+  /* optional: once, when the prompt is complete and encoded; `state` as in attnlab_tile. Writes sequence records, and
+   * token records that `encode` leaves alone; where others depend on sequence records, encodes prompt->keys again. A method that has this
    * slot is never asked to select or score before it. Truncating keeps sequence records, also below the prompt's end.
    * [any] */
   attnlab_status (*end_prompt)(const void* self, const attnlab_prompt* prompt, const attnlab_columns* columns,

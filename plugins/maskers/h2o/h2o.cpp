@@ -3,22 +3,23 @@
 #include <limits>
 
 /// H2O: a cache of bounded size that keeps recent keys and those that received most attention so far
-/// (arXiv:2306.14048). A key that was evicted never comes back.
-struct HeavyHitters : attnlab::Masker {
+/// (arXiv:2306.14048, algorithm 1). A key that was evicted never comes back.
+struct H2O : attnlab::Masker {
   attnlab::CountOrFraction budget = 256;
-  attnlab::CountOrFraction recent = 64;
+  attnlab::CountOrFraction recent = 256;
 
-  static void describe(attnlab::Description<HeavyHitters>& d) {
-    d.id("stub.h2o").summary("Evicts the keys that received least attention.").paper("arXiv:2306.14048");
+  static void describe(attnlab::Description<H2O>& d) {
+    d.id("h2o").summary("Evicts the keys that received least attention so far.").paper("arXiv:2306.14048");
     d.retains().needs_feedback();
-    d.parameter("budget", &HeavyHitters::budget).doc("Keys kept for their mass.").sweep({64, 128, 256, 512});
-    d.parameter("recent", &HeavyHitters::recent)
-        .doc("Latest keys, which are never evicted.")
-        .sweep({16, 64, 256});
+    d.parameter("budget", &H2O::budget)
+        .doc("Keys kept for the attention that they received, beside the recent ones.")
+        .sweep({64, 128, 256, 512});
+    d.parameter("recent", &H2O::recent).doc("Latest keys, which are never evicted.").sweep({16, 64, 256});
   }
 
   void columns(attnlab::Columns& c, const attnlab::Geometry&) const { c.per_token<float>("mass", 1); }
 
+  /// After each step: adds the attention of its rows and evicts down to the budget. O(keys).
   void feedback(const attnlab::Feedback& step, attnlab::ColumnsView& c) const {
     auto mass = c.column<float>("mass");
     const auto keys = static_cast<int64_t>(step.mass().size());
@@ -37,13 +38,16 @@ struct HeavyHitters : attnlab::Masker {
 
   void select(const attnlab::Tile& tile, attnlab::RowWriter& out) const {
     auto mass = tile.column<float>("mass");
-    std::vector<attnlab::Range> alive;
-    for (int32_t j = 0; j < tile.key_count(); ++j) {
-      if (mass[j][0] == evicted) continue;
-      if (alive.empty() || alive.back().end != j) alive.push_back({j, j});
-      alive.back().end = j + 1;
+    for (auto query : tile.queries()) {
+      auto records = mass.records(0, tile.visible_end(query));
+      std::vector<attnlab::Range> alive;
+      for (int32_t j = 0; j < static_cast<int32_t>(records.size()); ++j) {
+        if (records[static_cast<size_t>(j)] == evicted) continue;
+        if (alive.empty() || alive.back().end != j) alive.push_back({j, j});
+        alive.back().end = j + 1;
+      }
+      out.ranges(query, alive);
     }
-    for (auto query : tile.queries()) out.ranges(query, alive);
   }
 
  private:
@@ -51,4 +55,4 @@ struct HeavyHitters : attnlab::Masker {
   static constexpr float evicted = -std::numeric_limits<float>::infinity();
 };
 
-ATTNLAB_PLUGIN(HeavyHitters);
+ATTNLAB_PLUGIN(H2O);

@@ -3,20 +3,20 @@
 #include <cmath>
 
 /// Twilight: of the keys that earlier stages selected, keeps the fewest that hold a share of their softmax
-/// mass (arXiv:2502.02770).
+/// mass (arXiv:2502.02770, section 4.1).
 struct Twilight : attnlab::Masker {
   double top_p = 0.9;
 
   static void describe(attnlab::Description<Twilight>& d) {
-    d.id("stub.twilight")
-        .summary("Prunes a selection to a share of its mass.")
+    d.id("twilight")
+        .summary("Prunes what earlier stages selected to a share of its softmax mass.")
         .paper("arXiv:2502.02770")
         .refine();
     d.parameter("top_p", &Twilight::top_p)
         .doc("Share of the softmax mass of the selected keys that is kept; 1 keeps them all.")
         .above(0)
         .at_most(1)
-        .sweep({0.8, 0.9, 0.95, 0.99});
+        .sweep({0.5, 0.8, 0.9, 0.95, 0.99});
   }
 
   void select(const attnlab::Tile& tile, const attnlab::Prior& prior, attnlab::RowWriter& out) const {
@@ -35,7 +35,9 @@ struct Twilight : attnlab::Masker {
       std::sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
         return logit(a) != logit(b) ? logit(a) > logit(b) : key(a) < key(b);
       });
-      auto mass = [&](int32_t i) { return std::exp(static_cast<double>(logit(i) - logit(order[0]))); };
+      auto mass = [&](int32_t i) {
+        return std::exp(static_cast<double>(logit(i)) - static_cast<double>(logit(order[0])));
+      };
       double total = 0, held = 0;
       for (int32_t i : order) total += mass(i);
       size_t kept = 0;

@@ -1,0 +1,55 @@
+// Weight and calibration files for methods that need them, made for a small problem.
+#pragma once
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <string>
+
+#include "tests/support/small_problem.hpp"
+
+namespace attnlab::test {
+
+/// A folder that goes with its owner.
+class TemporaryFiles {
+ public:
+  TemporaryFiles() {
+    std::string name = (std::filesystem::temp_directory_path() / "attnlab_method_XXXXXX").string();
+    if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary folder");
+    folder_ = name;
+  }
+  TemporaryFiles(const TemporaryFiles&) = delete;
+  TemporaryFiles& operator=(const TemporaryFiles&) = delete;
+  ~TemporaryFiles() { std::filesystem::remove_all(folder_); }
+  std::string path(const std::string& name) const { return (folder_ / name).string(); }
+
+ private:
+  std::filesystem::path folder_;
+};
+
+/// Writes a file of one kind for a problem to a path.
+using MethodFileWriter = std::function<void(const SmallProblem&, const std::string& path)>;
+
+/// Kinds of files by name, such as "hash".
+inline const std::map<std::string, MethodFileWriter>& method_file_writers() {
+  static const std::map<std::string, MethodFileWriter> writers = {};
+  return writers;
+}
+
+/// Replaces "${FILE:kind}" by the path of a file of that kind made for the problem.
+inline std::string with_method_files(std::string pipelines, const SmallProblem& problem,
+                                     const TemporaryFiles& files) {
+  const std::string mark = "${FILE:";
+  for (size_t at; (at = pipelines.find(mark)) != std::string::npos;) {
+    const size_t end = pipelines.find('}', at);
+    const std::string kind = pipelines.substr(at + mark.size(), end - at - mark.size());
+    const std::string path = files.path(kind + ".safetensors");
+    method_file_writers().at(kind)(problem, path);
+    pipelines.replace(at, end + 1 - at, path);
+  }
+  return pipelines;
+}
+
+}  // namespace attnlab::test
