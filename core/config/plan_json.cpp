@@ -67,10 +67,22 @@ Json input_json(const InputSpec& input) {
   json["head_dim"] = spec.head_dim;
   json["value_dim"] = spec.value_dim;
   json["seed"] = spec.seed;
-  if (spec.kind == "power_law") json["alpha"] = spec.alpha;
+  if (spec.kind == "power_law" || spec.kind == "cone") json["alpha"] = spec.alpha;
+  if (spec.kind == "cone") {
+    json["mean_norm"] = spec.mean_norm;
+    json["rank"] = spec.rank;
+  }
   if (spec.kind == "needle") {
     json["needle_mass"] = spec.needle_mass;
     json["depths"] = spec.depths;
+  }
+  if (spec.kind == "aggregation") {
+    json["relevant_share"] = spec.relevant_share;
+    json["relevant_mass"] = spec.relevant_mass;
+  }
+  if (spec.kind == "drift") {
+    json["drift_begin"] = spec.drift_begin;
+    json["clusters"] = spec.clusters;
   }
   return json;
 }

@@ -13,6 +13,7 @@
 #include "core/config/resolve_policy.hpp"
 #include "core/io/atomic_file.hpp"
 #include "core/kernels/select.hpp"
+#include "core/measure/cost.hpp"
 #include "core/measure/picture.hpp"
 #include "core/measure/reference.hpp"
 #include "core/measure/row_metrics.hpp"
@@ -53,13 +54,15 @@ class LayerRun {
  public:
   LayerRun(const std::vector<Pipeline>& pipelines, const data::LayerProblem& problem,
            const data::Geometry& geometry, const ExperimentOptions& options, int64_t query_begin,
-           int64_t query_count, bool only_layer, std::vector<PipelineTotals>& totals, PictureCounter& picture)
+           int64_t query_count, bool only_layer, std::vector<PipelineTotals>& totals, PictureCounter& picture,
+           CostCounter& cost)
       : problem_(problem),
         geometry_(geometry),
         options_(options),
         query_begin_(query_begin),
         totals_(totals),
-        picture_(picture) {
+        picture_(picture),
+        cost_(cost) {
     for (const auto& pipeline : pipelines) {
       tables_.emplace_back(geometry.batch, geometry.query_heads, query_count);
       if (!options.dump.any()) continue;
@@ -73,6 +76,7 @@ class LayerRun {
   void visit(const TileOutcome& outcome) {
     const attention::Tile& tile = *outcome.tile;
     PipelineTotals& totals = totals_[outcome.pipeline];
+    cost_.add(outcome);
     for (int64_t row = 0; row < tile.rows(); ++row) {
       const int64_t query = tile.query_of(row) - query_begin_;
       const int64_t head = tile.head_of(row);
@@ -126,6 +130,7 @@ class LayerRun {
   int64_t query_begin_;
   std::vector<PipelineTotals>& totals_;
   PictureCounter& picture_;
+  CostCounter& cost_;
   std::vector<RowTable> tables_;
   std::vector<std::unique_ptr<Dump>> dumps_;
   std::atomic<double> expected_difference_{-1}, mass_difference_{-1};
@@ -178,6 +183,7 @@ InputRecord describe_input(const config::RunPlan& plan, const data::Source& sour
   for (int layer : wanted_layers(plan, source)) input.layers.push_back(layer);
   input.causal = attention.causal;
   input.scale = double{attention.scale};
+  input.kv_bytes_per_token = static_cast<double>(g.head_dim + g.value_dim) * sizeof(float);
   return input;
 }
 
@@ -315,6 +321,7 @@ RunRecord run_experiment(const config::RunPlan& plan, const std::vector<Pipeline
   run.input = describe_input(plan, source, attention);
   std::vector<PipelineTotals> totals(pipelines.size());
   PictureCounter picture(layers.front(), heads.front(), begin, count, geometry.keys, pipelines.size());
+  CostCounter cost(pipelines.size());
   attention::Engine engine(options.execution);
   Pacer pacer(options, count * static_cast<int64_t>(layers.size()));
   for (int layer_id : layers) {
@@ -322,11 +329,13 @@ RunRecord run_experiment(const config::RunPlan& plan, const std::vector<Pipeline
     const data::LayerProblem problem = source.load(layer_id);
     run.time.load_seconds += seconds_since(load_start);
     attention::Session session(pipelines, problem, geometry, attention);
-    LayerRun layer(pipelines, problem, geometry, options, begin, count, layers.size() == 1, totals, picture);
+    LayerRun layer(pipelines, problem, geometry, options, begin, count, layers.size() == 1, totals, picture,
+                   cost);
     attend_by_mode(
         plan.mode, session, engine, kv_heads, begin, count,
         [&](const TileOutcome& outcome) { layer.visit(outcome); }, [&](int64_t n) { pacer.advance(n); });
     layer.commit_dumps();
+    cost.add_state(session);
 
     std::vector<HeadRecord> records;
     for (size_t p = 0; p < pipelines.size(); ++p) {
@@ -343,6 +352,7 @@ RunRecord run_experiment(const config::RunPlan& plan, const std::vector<Pipeline
     run.input.true_mass_difference = std::max(run.input.true_mass_difference, layer.mass_difference());
   }
 
+  run.input.dense_bytes_per_query = cost.dense_bytes_per_query();
   const attention::Clocks& clocks = engine.clocks();
   for (size_t p = 0; p < pipelines.size(); ++p) {
     std::vector<const plugin::Descriptor*> descriptors;
@@ -352,6 +362,7 @@ RunRecord run_experiment(const config::RunPlan& plan, const std::vector<Pipeline
     record.active = picture.take_active(p);
     record.reference_error = totals[p].reference_error;
     record.state_bytes = totals[p].state_bytes;
+    record.cost = cost.cost(p, pipelines[p], clocks);
     PipelineTime time{record.name, clocks.attend[p], {}};
     for (size_t s = 0; s < record.stages.size(); ++s) {
       time.stages.emplace_back(record.stages[s].name, clocks.stages[p][s]);
@@ -388,6 +399,7 @@ PipelineRecord failed_pipeline(const config::PipelinePlan& plan, const plugin::C
   constexpr double none = std::numeric_limits<double>::quiet_NaN();
   const Summary nothing{0, none, none, none, none, none};
   record.quality = {nothing, nothing, nothing, nothing, nothing, 0};
+  record.cost.attended_bytes_per_query = none;
   return record;
 }
 

@@ -34,7 +34,9 @@ int64_t measured_queries(const config::RunPlan& plan, const data::Geometry& geom
 
 InputRecord describe_input(const config::RunPlan& plan, const data::Source& source,
                            const attention::AttentionOptions& attention);
-StageRecord describe_stage(const config::StagePlan& plan, const plugin::Descriptor& method);
+/// Name, stages and policy; `descriptors` are those of the stages.
+PipelineRecord describe_pipeline(const config::PipelinePlan& plan,
+                                 const std::vector<const plugin::Descriptor*>& descriptors);
 
 /// Attends queries [begin, begin + count) of a fresh session as the mode says: all keys first, or appended as
 /// the queries go. `advance` is called with the number of queries done, between calls of the engine.

@@ -76,6 +76,9 @@ const std::vector<Column>& comparison_columns() {
   static const std::vector<Column> columns{
       {"density", "mean", "density_mean", "active keys / visible keys of a row", 9,
        of_metric<&Quality::density, &Summary::mean>, print_share},
+      {"bytes", "read", "read_share",
+       "bytes read to search and to attend, relative to dense attention, each query of a KV head alone", 6,
+       read_share, print_share},
       {"mass recall", "mean", "mass_recall_mean", "share of the exact softmax mass on active keys", 8,
        of_metric<&Quality::mass_recall, &Summary::mean>, print_share},
       {"mass recall", "p05", "mass_recall_p05", "5 % of the rows recall less than this", 3,
