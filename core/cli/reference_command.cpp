@@ -75,6 +75,8 @@ std::string method_sections(const plugin::Catalog& catalog) {
   std::string text;
   for (const auto& [id, entry] : catalog.entries()) {
     const plugin::Descriptor& method = entry.descriptor;
+    // Told with its method.
+    if (method.is_preset()) continue;
     if (!text.empty()) text += "\n";
     text += fmt::format("## {}\n\n{} A {}", id, method.summary, plugin::name_of(method.facet));
     if (method.facet == plugin::Facet::scorer) text += ", selects by `" + method.selector + "` unless told";
@@ -87,6 +89,11 @@ std::string method_sections(const plugin::Catalog& catalog) {
       std::vector<std::string> values;
       for (const auto& value : parameter.sweep) values.push_back("`" + to_text(value) + "`");
       text += fmt::format("\nWorth trying for `{}`: {}.\n", parameter.key, base::join(values));
+    }
+    for (const auto& preset : method.presets) {
+      std::vector<std::string> values;
+      for (const auto& [key, value] : preset.fixed) values.push_back("`" + key + "` " + to_text(value));
+      text += fmt::format("\nPreset `{}`: {} It fixes {}.\n", preset.id, preset.summary, base::join(values));
     }
   }
   return text;

@@ -9,10 +9,13 @@ Json to_json(const StagePlan& stage, const plugin::Descriptor& method) {
   Json json;
   json["masker"] = stage.masker;
   json["name"] = stage.name;
+  bool own_seed = false;
   for (size_t i = 0; i < method.parameters.size(); ++i) {
-    if (stage.values[i].is_set()) json[method.parameters[i].key] = to_json(stage.values[i]);
+    const plugin::Parameter& parameter = method.parameters[i];
+    if (stage.values[i].is_set() && !parameter.fixed) json[parameter.key] = to_json(stage.values[i]);
+    own_seed = own_seed || parameter.key == "seed";
   }
-  if (!json.contains("seed")) json["seed"] = stage.seed;
+  if (!own_seed) json["seed"] = stage.seed;
   if (!stage.selector) return json;
   const SelectorPlan& selector = *stage.selector;
   json["select"] = name_of(selector.kind);

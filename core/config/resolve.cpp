@@ -108,6 +108,11 @@ bool has_key(const std::vector<plugin::Parameter>& table, const std::string& key
 /// Where a key that a stage cannot have would be right.
 std::string stage_key_hint(const std::string& key, const plugin::Descriptor& method,
                            const std::string& selector) {
+  for (const auto& parameter : method.parameters) {
+    if (!parameter.fixed || parameter.key != key) continue;
+    return fmt::format("{} fixes it at {}; the masker \"{}\" lets you choose", method.id,
+                       to_text(parameter.default_value), method.method);
+  }
   for (const auto& name : selector_names()) {
     if (!has_key(selector_parameters(name, ""), key)) continue;
     if (method.facet == plugin::Facet::scorer) {
@@ -136,7 +141,10 @@ StagePlan resolve_stage(const Document& document, const std::string& pointer, co
   const std::vector<plugin::Parameter> table = stage_table(method, selector);
   Values values = read_object(document, pointer, stage, table, {"masker"},
                               [&](const auto& key) { return stage_key_hint(key, method, selector); });
-  for (const auto& parameter : method.parameters) plan.values.push_back(values.at(parameter.key));
+  for (const auto& parameter : method.parameters) {
+    if (parameter.fixed) values[parameter.key] = parameter.default_value;
+    plan.values.push_back(values.at(parameter.key));
+  }
   plan.name = values.at("name").is_set() ? values.at("name").as<std::string>() : plan.masker;
   check_name(plan.name, "stage", document.where(pointer + "/name"));
   if (const auto* seed = std::get_if<int64_t>(&values.at("seed").data))

@@ -279,11 +279,14 @@ std::vector<Parameter> selector_parameters(const std::string& selector, const st
 }
 
 std::vector<Parameter> stage_table(const plugin::Descriptor& method, const std::string& selector) {
-  std::vector<Parameter> table = method.parameters;
+  std::vector<Parameter> table;
+  for (const auto& parameter : method.parameters) {
+    if (!parameter.fixed) table.push_back(parameter);
+  }
   auto add = [&](const std::vector<Parameter>& parameters) {
     for (const auto& parameter : parameters) {
       auto same = [&](const auto& own) { return own.key == parameter.key; };
-      if (std::none_of(table.begin(), table.end(), same)) table.push_back(parameter);
+      if (std::none_of(method.parameters.begin(), method.parameters.end(), same)) table.push_back(parameter);
     }
   };
   if (method.facet == plugin::Facet::scorer) add(selector_parameters(selector, method.selector));

@@ -218,6 +218,10 @@ InputRecord describe_input(const config::RunPlan& plan, const data::Source& sour
 StageRecord describe_stage(const config::StagePlan& plan, const plugin::Descriptor& method) {
   StageRecord record{plan.name, plan.masker, to_json(plan, method)};
   for (const char* key : {"masker", "name"}) record.parameters.erase(key);
+  // A config may not give what a preset fixes; a reader wants to know it.
+  for (size_t i = 0; i < method.parameters.size(); ++i) {
+    if (method.parameters[i].fixed) record.parameters[method.parameters[i].key] = to_json(plan.values[i]);
+  }
   return record;
 }
 
