@@ -67,6 +67,12 @@ void pilot_and_sample(const TableRow& row);
 void residual_where_reference_is_full(const TableRow& row);
 /// 200 seeds: mean denominator ratio within three standard errors of 1, errors within epsilon as promised.
 void unbiased_and_covered(const TableRow& row);
+/// magic_pig on the reference's hyperplanes with its semantics: the mask where the KV head holds the batch's
+/// largest key norm, collision probabilities everywhere.
+void same_collisions(const TableRow& row);
+/// magic_pig over 200 seeds: mean denominator ratio within three standard errors of 1, and every key drawn as
+/// often as its collision probability says.
+void collides_as_in_theory(const TableRow& row);
 
 /// The case needs a masker that the catalog lacks; fails as soon as the catalog has it.
 void not_built(const TableRow& row);
