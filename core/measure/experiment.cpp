@@ -187,22 +187,25 @@ InputRecord describe_input(const config::RunPlan& plan, const data::Source& sour
   return input;
 }
 
-/// Name, stages and policy; `descriptors` are those of the stages.
+StageRecord describe_stage(const config::PipelinePlan& plan, size_t index, const plugin::Descriptor& method) {
+  const config::StagePlan& stage = plan.stages[index];
+  io::Json parameters = to_json(stage, method);
+  for (const char* key : {"masker", "name"}) parameters.erase(key);
+  // A config may not give what a preset fixes; a reader wants to know it.
+  for (size_t i = 0; i < method.parameters.size(); ++i) {
+    if (method.parameters[i].fixed) parameters[method.parameters[i].key] = to_json(stage.values[i]);
+  }
+  return {plan.stage_label(index), stage.masker, parameters};
+}
+
 PipelineRecord describe_pipeline(const config::PipelinePlan& plan,
                                  const std::vector<const plugin::Descriptor*>& descriptors) {
   PipelineRecord record;
   record.name = plan.name;
   std::vector<io::Json> stages;
   for (size_t s = 0; s < plan.stages.size(); ++s) {
-    const config::StagePlan& stage = plan.stages[s];
-    const plugin::Descriptor& method = *descriptors[s];
-    io::Json parameters = stages.emplace_back(to_json(stage, method));
-    for (const char* key : {"masker", "name"}) parameters.erase(key);
-    // A config may not give what a preset fixes; a reader wants to know it.
-    for (size_t i = 0; i < method.parameters.size(); ++i) {
-      if (method.parameters[i].fixed) parameters[method.parameters[i].key] = to_json(stage.values[i]);
-    }
-    record.stages.push_back({plan.stage_label(s), stage.masker, parameters});
+    stages.push_back(to_json(plan.stages[s], *descriptors[s]));
+    record.stages.push_back(describe_stage(plan, s, *descriptors[s]));
   }
   if (plan.policy) record.policy = policy_json(plan, stages);
   return record;

@@ -34,6 +34,8 @@ int64_t measured_queries(const config::RunPlan& plan, const data::Geometry& geom
 
 InputRecord describe_input(const config::RunPlan& plan, const data::Source& source,
                            const attention::AttentionOptions& attention);
+/// A stage as a user would write it, with what its preset fixes.
+StageRecord describe_stage(const config::PipelinePlan& plan, size_t index, const plugin::Descriptor& method);
 /// Name, stages and policy; `descriptors` are those of the stages.
 PipelineRecord describe_pipeline(const config::PipelinePlan& plan,
                                  const std::vector<const plugin::Descriptor*>& descriptors);

@@ -75,7 +75,7 @@ SamplingRecord record_of(const Subject& subject, const plugin::Catalog& catalog,
   SamplingRecord record;
   const config::StagePlan& stage = subject.plan.stages[subject.stage];
   record.pipeline = subject.plan.name;
-  record.stage = describe_stage(stage, catalog.find(stage.masker)->descriptor);
+  record.stage = describe_stage(subject.plan, subject.stage, catalog.find(stage.masker)->descriptor);
   record.target = subject.target;
   std::vector<double> ratios, projections;
   for (const SeedSums& seed : total.seeds) {
