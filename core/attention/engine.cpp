@@ -164,7 +164,7 @@ void Engine::attend_prompt_tile(Worker& worker, Session& session, const TileInde
   tile.load(session.problem(), session.geometry(), session.options(), *execution_.kernels, index);
   worker.out.resize(static_cast<size_t>(tile.rows() * tile.value_dim()));
   worker.lse.resize(static_cast<size_t>(tile.rows()));
-  attend_dense(tile, worker.out.data(), worker.lse.data());
+  attend_dense(tile, 0, tile.rows(), worker.out.data(), worker.lse.data());
   const int64_t head = index.batch * session.geometry().kv_heads + index.kv_head;
   RowList visible;
   for (int64_t row = 0; row < tile.rows(); ++row) {
