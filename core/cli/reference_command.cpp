@@ -106,7 +106,7 @@ std::string generated(const std::string& name, const plugin::Catalog& catalog) {
 
 /// The page with its generated parts, and its quotes of `attnlab help`, written anew.
 std::string rewritten(const std::string& page, const plugin::Catalog& catalog) {
-  static const std::regex part("<!-- generated: ([a-z ]+) -->"), help("`attnlab help([a-z ]*)` prints:");
+  static const std::regex part("<!-- generated: ([a-z ]+) -->"), help("`attnlab help([a-z -]*)` prints:");
   std::istringstream lines(page);
   std::string text, line;
   auto skip_to = [&](const std::string& end) {
