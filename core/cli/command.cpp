@@ -139,6 +139,13 @@ int thread_option(const po::variables_map& values) {
   return threads;
 }
 
+config::Document input_document(const std::string& path) {
+  if (path.ends_with(".json")) return config::Document::load(path);
+  config::Document document;
+  document.set("/input", input_of(path, "the input"), {path, fs::current_path().string()});
+  return document;
+}
+
 std::unique_ptr<data::Source> open_input(const config::InputSpec& input, const config::Document& document) {
   try {
     return data::open_source(input);
@@ -156,6 +163,8 @@ const std::vector<Command>& commands() {
   static const std::vector<Command> all = {run_command(),
                                            bench_command(),
                                            train_hash_command(),
+                                           calibrate_command(),
+                                           verify_sampling_command(),
                                            plugin_list_command(),
                                            plugin_info_command(),
                                            plugin_schema_command(),

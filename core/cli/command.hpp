@@ -59,6 +59,8 @@ plugin::Catalog load_catalog(const po::variables_map& values, const std::vector<
 const plugin::CatalogEntry& find_method(const plugin::Catalog& catalog, const std::string& id);
 /// A trace folder, .npz or .safetensors file as a config's "input" would say it. `what` names it in errors.
 io::Json input_of(const std::string& path, const std::string& what);
+/// The document of a command that takes an input: a config with an "input", or the path of one.
+config::Document input_document(const std::string& path);
 /// Opens an input; a mistake that is in no file of its own is reported at the config's /input.
 std::unique_ptr<data::Source> open_input(const config::InputSpec& input, const config::Document& document);
 /// "0,2-4" -> [0, 2, 3, 4].
@@ -72,6 +74,8 @@ Command run_command();
 Command run_child_command();
 Command bench_command();
 Command train_hash_command();
+Command calibrate_command();
+Command verify_sampling_command();
 Command plugin_list_command();
 Command plugin_info_command();
 Command plugin_doctor_command();

@@ -3,7 +3,6 @@
 
 #include <atomic>
 #include <csignal>
-#include <filesystem>
 #include <iostream>
 
 #include "core/base/parallel.hpp"
@@ -118,13 +117,6 @@ std::vector<int> chosen_layers(const po::variables_map& values, const data::Sour
   return chosen;
 }
 
-config::Document document_of(const std::string& path) {
-  if (path.ends_with(".json")) return config::Document::load(path);
-  config::Document document;
-  document.set("/input", input_of(path, "the input"), {path, fs::current_path().string()});
-  return document;
-}
-
 void print_table(const Json& summary) {
   const auto percent = [](const Json& json) { return fmt::format("{:.1f} %", json.get<double>() * 100); };
   fmt::print("recall of the exact top-k, held-out queries\n\n{:<10}{:>10}{:>10}\n", "layer", "learned",
@@ -146,7 +138,7 @@ int run(const po::variables_map& values) {
                     {.found = output, .allowed = "*.safetensors"});
   train::HashOptions options = hash_options(values);
   const base::ThreadLimit threads(thread_option(values));
-  const config::Document document = document_of(positional(values)[0]);
+  const config::Document document = input_document(positional(values)[0]);
   config::RunPlan plan;
   plan.input = config::resolve_input(document);
   plan.attention = config::resolve_attention(document);
