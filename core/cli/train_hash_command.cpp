@@ -3,7 +3,6 @@
 
 #include <atomic>
 #include <csignal>
-#include <filesystem>
 #include <iostream>
 
 #include "core/base/parallel.hpp"

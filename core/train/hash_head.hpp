@@ -4,7 +4,6 @@
 
 #include <attnlab/philox.hpp>
 
-#include <optional>
 #include <string>
 #include <vector>
 

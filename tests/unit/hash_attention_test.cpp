@@ -59,6 +59,11 @@ struct Case {
   Shape problem;
 };
 
+/// For gtest's messages.
+void PrintTo(const Case& c, std::ostream* out) {
+  *out << c.net.bits << " bits, head_dim " << c.net.head_dim << ", " << name_of(c.net.activation);
+}
+
 std::string document_text(const std::string& file, const std::string& more) {
   const std::string stage =
       R"({"masker": "hash_attention", "hat_weight_file": ")" + file + "\", " + more + "}";
