@@ -81,6 +81,8 @@ std::string method_sections(const plugin::Catalog& catalog) {
   std::string text;
   for (const auto& [id, entry] : catalog.entries()) {
     const plugin::Descriptor& method = entry.descriptor;
+    // Told with its method.
+    if (method.is_preset()) continue;
     if (!text.empty()) text += "\n";
     text += fmt::format("## {}\n\n{} A {}", id, method.summary, plugin::name_of(method.facet));
     if (method.facet == plugin::Facet::scorer) text += ", selects by `" + method.selector + "` unless told";
@@ -93,6 +95,11 @@ std::string method_sections(const plugin::Catalog& catalog) {
       std::vector<std::string> values;
       for (const auto& value : parameter.sweep) values.push_back("`" + to_text(value) + "`");
       text += fmt::format("\nWorth trying for `{}`: {}.\n", parameter.key, base::join(values));
+    }
+    for (const auto& preset : method.presets) {
+      std::vector<std::string> values;
+      for (const auto& [key, value] : preset.fixed) values.push_back("`" + key + "` " + to_text(value));
+      text += fmt::format("\nPreset `{}`: {} It fixes {}.\n", preset.id, preset.summary, base::join(values));
     }
   }
   return text;
@@ -112,7 +119,7 @@ std::string generated(const std::string& name, const plugin::Catalog& catalog) {
 
 /// The page with its generated parts, and its quotes of `attnlab help`, written anew.
 std::string rewritten(const std::string& page, const plugin::Catalog& catalog) {
-  static const std::regex part("<!-- generated: ([a-z ]+) -->"), help("`attnlab help([a-z ]*)` prints:");
+  static const std::regex part("<!-- generated: ([a-z ]+) -->"), help("`attnlab help([a-z -]*)` prints:");
   std::istringstream lines(page);
   std::string text, line;
   auto skip_to = [&](const std::string& end) {

@@ -134,6 +134,14 @@ const std::vector<Parameter>& run_parameters() {
             of_type(ParameterType::string, "title", "Shown in reports; default: the config's file name.");
         return p;
       }(),
+      [] {
+        Parameter p = of_type(
+            ParameterType::list, "compare",
+            "Pipelines to run, in this order; empty means all. The others are there for policies to name.");
+        p.item_type = ParameterType::string;
+        p.default_value = {std::vector<Value>{}};
+        return p;
+      }(),
       choice("mode", {"prefill", "decode", "question"},
              "Which queries are sparse: all at once, the last ones one by one, or the last ones at once.",
              {std::string("prefill")}),
@@ -309,11 +317,14 @@ std::vector<Parameter> selector_parameters(const std::string& selector, const st
 }
 
 std::vector<Parameter> stage_table(const plugin::Descriptor& method, const std::string& selector) {
-  std::vector<Parameter> table = method.parameters;
+  std::vector<Parameter> table;
+  for (const auto& parameter : method.parameters) {
+    if (!parameter.fixed) table.push_back(parameter);
+  }
   auto add = [&](const std::vector<Parameter>& parameters) {
     for (const auto& parameter : parameters) {
       auto same = [&](const auto& own) { return own.key == parameter.key; };
-      if (std::none_of(table.begin(), table.end(), same)) table.push_back(parameter);
+      if (std::none_of(method.parameters.begin(), method.parameters.end(), same)) table.push_back(parameter);
     }
   };
   if (method.facet == plugin::Facet::scorer) add(selector_parameters(selector, method.selector));

@@ -10,6 +10,7 @@
 #include <mutex>
 
 #include "core/base/parallel.hpp"
+#include "core/config/resolve_policy.hpp"
 #include "core/io/atomic_file.hpp"
 #include "core/kernels/select.hpp"
 #include "core/measure/cost.hpp"
@@ -26,18 +27,11 @@ using base::UserError;
 
 constexpr int64_t default_queries = 64;
 
+/// Queries that are attended together between two looks at the clock and at Ctrl-C.
+constexpr int64_t chunk = 1024;
+
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-int64_t measured_queries(const config::RunPlan& plan, const data::Geometry& geometry) {
-  if (plan.queries) return *plan.queries;
-  return plan.mode == config::Mode::prefill ? geometry.queries : std::min(default_queries, geometry.queries);
-}
-
-std::vector<int> wanted_layers(const config::RunPlan& plan, const data::Source& source) {
-  if (plan.layers.empty()) return source.layers();
-  return {plan.layers.begin(), plan.layers.end()};
 }
 
 /// Largest of values that arrive from several threads.
@@ -160,44 +154,16 @@ class Pacer {
   int64_t done_ = 0, total_;
 };
 
-/// Queries that are attended together between two looks at the clock and at Ctrl-C.
-constexpr int64_t chunk = 1024;
+}  // namespace
 
-void run_layer(const config::RunPlan& plan, attention::Session& session, attention::Engine& engine,
-               const std::vector<int64_t>& kv_heads, int64_t begin, int64_t count, LayerRun& layer,
-               Pacer& pacer) {
-  const data::Geometry& geometry = session.geometry();
-  const attention::Visitor visit = [&](const TileOutcome& outcome) { layer.visit(outcome); };
-  // Query i of Sq sits at position i + Sk - Sq.
-  const int64_t offset = geometry.keys - geometry.queries;
-  if (plan.mode == config::Mode::decode) {
-    session.append(begin + offset);
-    session.end_prompt();
-    engine.attend_prompt(session, begin, kv_heads);
-    session.end_step();
-    for (int64_t query = begin; query < begin + count; ++query) {
-      session.append(query + offset + 1);
-      engine.attend(session, query, 1, kv_heads, visit);
-      session.end_step();
-      pacer.advance(1);
-    }
-    return;
-  }
-  if (plan.mode == config::Mode::question) {
-    session.append(begin + offset);
-    session.end_prompt();
-    engine.attend_prompt(session, begin, kv_heads);
-    session.end_step();
-    session.append(geometry.keys);
-  } else {
-    session.append(geometry.keys);
-    session.end_prompt();
-  }
-  for (int64_t query = begin; query < begin + count; query += chunk) {
-    const int64_t rows = std::min(chunk, begin + count - query);
-    engine.attend(session, query, rows, kv_heads, visit);
-    pacer.advance(rows);
-  }
+int64_t measured_queries(const config::RunPlan& plan, const data::Geometry& geometry) {
+  if (plan.queries) return *plan.queries;
+  return plan.mode == config::Mode::prefill ? geometry.queries : std::min(default_queries, geometry.queries);
+}
+
+std::vector<int> wanted_layers(const config::RunPlan& plan, const data::Source& source) {
+  if (plan.layers.empty()) return source.layers();
+  return {plan.layers.begin(), plan.layers.end()};
 }
 
 InputRecord describe_input(const config::RunPlan& plan, const data::Source& source,
@@ -221,13 +187,62 @@ InputRecord describe_input(const config::RunPlan& plan, const data::Source& sour
   return input;
 }
 
-StageRecord describe_stage(const config::StagePlan& plan, const plugin::Descriptor& method) {
-  StageRecord record{plan.name, plan.masker, to_json(plan, method)};
-  for (const char* key : {"masker", "name"}) record.parameters.erase(key);
+/// Name, stages and policy; `descriptors` are those of the stages.
+PipelineRecord describe_pipeline(const config::PipelinePlan& plan,
+                                 const std::vector<const plugin::Descriptor*>& descriptors) {
+  PipelineRecord record;
+  record.name = plan.name;
+  std::vector<io::Json> stages;
+  for (size_t s = 0; s < plan.stages.size(); ++s) {
+    const config::StagePlan& stage = plan.stages[s];
+    const plugin::Descriptor& method = *descriptors[s];
+    io::Json parameters = stages.emplace_back(to_json(stage, method));
+    for (const char* key : {"masker", "name"}) parameters.erase(key);
+    // A config may not give what a preset fixes; a reader wants to know it.
+    for (size_t i = 0; i < method.parameters.size(); ++i) {
+      if (method.parameters[i].fixed) parameters[method.parameters[i].key] = to_json(stage.values[i]);
+    }
+    record.stages.push_back({plan.stage_label(s), stage.masker, parameters});
+  }
+  if (plan.policy) record.policy = policy_json(plan, stages);
   return record;
 }
 
-}  // namespace
+void attend_by_mode(config::Mode mode, attention::Session& session, attention::Engine& engine,
+                    const std::vector<int64_t>& kv_heads, int64_t begin, int64_t count,
+                    const attention::Visitor& visit, const std::function<void(int64_t)>& advance) {
+  const data::Geometry& geometry = session.geometry();
+  // Query i of Sq sits at position i + Sk - Sq.
+  const int64_t offset = geometry.keys - geometry.queries;
+  if (mode == config::Mode::decode) {
+    session.append(begin + offset);
+    session.end_prompt();
+    engine.attend_prompt(session, begin, kv_heads);
+    session.end_step();
+    for (int64_t query = begin; query < begin + count; ++query) {
+      session.append(query + offset + 1);
+      engine.attend(session, query, 1, kv_heads, visit);
+      session.end_step();
+      advance(1);
+    }
+    return;
+  }
+  if (mode == config::Mode::question) {
+    session.append(begin + offset);
+    session.end_prompt();
+    engine.attend_prompt(session, begin, kv_heads);
+    session.end_step();
+    session.append(geometry.keys);
+  } else {
+    session.append(geometry.keys);
+    session.end_prompt();
+  }
+  for (int64_t query = begin; query < begin + count; query += chunk) {
+    const int64_t rows = std::min(chunk, begin + count - query);
+    engine.attend(session, query, rows, kv_heads, visit);
+    advance(rows);
+  }
+}
 
 attention::AttentionOptions attention_options(const config::RunPlan& plan, const data::Source& source) {
   attention::AttentionOptions options;
@@ -269,15 +284,18 @@ void check_plan(const config::RunPlan& plan, const data::Source& source, const c
   if (plan.mode == config::Mode::decode && !attention_options(plan, source).causal) {
     refuse("/mode", "decode is causal, and this input is not", "decode", "prefill | question");
   }
+  const std::vector<int> run = wanted_layers(plan, source);
+  for (const auto& pipeline : plan.pipelines) {
+    config::check_policy(pipeline, document, source.layers(), run, geometry.query_heads, geometry.group());
+  }
   const uint64_t bytes = dump_bytes(options.dump, geometry, measured_queries(plan, geometry)) *
-                         plan.pipelines.size() * wanted_layers(plan, source).size();
+                         plan.pipelines.size() * run.size();
   if (bytes > options.max_dump_bytes) {
     throw UserError(
         "the dump would be too large",
         {.found = fmt::format("{} bytes ({:.1f} GiB): {} pipelines x {} layers x {} x {} x {} rows", bytes,
-                              static_cast<double>(bytes) / (1 << 30), plan.pipelines.size(),
-                              wanted_layers(plan, source).size(), geometry.batch, geometry.query_heads,
-                              measured_queries(plan, geometry)),
+                              static_cast<double>(bytes) / (1 << 30), plan.pipelines.size(), run.size(),
+                              geometry.batch, geometry.query_heads, measured_queries(plan, geometry)),
          .allowed = fmt::format("at most {} bytes (--max-dump-bytes)", options.max_dump_bytes),
          .suggestion = "choose fewer --layers or --queries, or raise --max-dump-bytes"});
   }
@@ -313,7 +331,9 @@ RunRecord run_experiment(const config::RunPlan& plan, const std::vector<Pipeline
     attention::Session session(pipelines, problem, geometry, attention);
     LayerRun layer(pipelines, problem, geometry, options, begin, count, layers.size() == 1, totals, picture,
                    cost);
-    run_layer(plan, session, engine, kv_heads, begin, count, layer, pacer);
+    attend_by_mode(
+        plan.mode, session, engine, kv_heads, begin, count,
+        [&](const TileOutcome& outcome) { layer.visit(outcome); }, [&](int64_t n) { pacer.advance(n); });
     layer.commit_dumps();
     cost.add_state(session);
 
@@ -335,12 +355,9 @@ RunRecord run_experiment(const config::RunPlan& plan, const std::vector<Pipeline
   run.input.dense_bytes_per_query = cost.dense_bytes_per_query();
   const attention::Clocks& clocks = engine.clocks();
   for (size_t p = 0; p < pipelines.size(); ++p) {
-    PipelineRecord record;
-    record.name = pipelines[p].name();
-    for (size_t s = 0; s < pipelines[p].stages().size(); ++s) {
-      record.stages.push_back(
-          describe_stage(plan.pipelines[p].stages[s], pipelines[p].stages()[s].masker.descriptor()));
-    }
+    std::vector<const plugin::Descriptor*> descriptors;
+    for (const auto& stage : pipelines[p].stages()) descriptors.push_back(&stage.masker.descriptor());
+    PipelineRecord record = describe_pipeline(plan.pipelines[p], descriptors);
     record.quality = quality_of(totals[p].rows, totals[p].empty_rows);
     record.active = picture.take_active(p);
     record.reference_error = totals[p].reference_error;
@@ -375,12 +392,10 @@ RunRecord run_experiment(const config::RunPlan& plan, const std::vector<Pipeline
 
 PipelineRecord failed_pipeline(const config::PipelinePlan& plan, const plugin::Catalog& catalog,
                                const std::string& failure) {
-  PipelineRecord record;
-  record.name = plan.name;
+  std::vector<const plugin::Descriptor*> descriptors;
+  for (const auto& stage : plan.stages) descriptors.push_back(&catalog.find(stage.masker)->descriptor);
+  PipelineRecord record = describe_pipeline(plan, descriptors);
   record.failure = failure;
-  for (const auto& stage : plan.stages) {
-    record.stages.push_back(describe_stage(stage, catalog.find(stage.masker)->descriptor));
-  }
   constexpr double none = std::numeric_limits<double>::quiet_NaN();
   const Summary nothing{0, none, none, none, none, none};
   record.quality = {nothing, nothing, nothing, nothing, nothing, 0};

@@ -83,6 +83,7 @@ struct PipelineRecord {
   std::string name;
   std::string failure;              ///< why it has no figures (`run --isolate`); empty: it has
   std::vector<StageRecord> stages;  ///< none: dense attention
+  io::Json policy;                  ///< which stages run for which layers and heads; null: all for all
   Quality quality;
   std::vector<uint32_t> active;  ///< [rows * columns] active entries of each block of the run's plane
   double reference_error =

@@ -69,6 +69,7 @@ Json pipeline_json(const PipelineRecord& pipeline) {
     stage_json["parameters"] = stage.parameters;
     stages.push_back(std::move(stage_json));
   }
+  if (!pipeline.policy.is_null()) json["policy"] = pipeline.policy;
   json["quality"] = pipeline.failure.empty() ? quality_json(pipeline.quality) : Json(nullptr);
   json["reference_error"] = optional_figure(pipeline.reference_error);
   json["state_bytes"] = pipeline.state_bytes;

@@ -8,6 +8,8 @@
 #include <map>
 #include <string>
 
+#include "core/io/npz.hpp"
+#include "tests/support/hash_weights.hpp"
 #include "tests/support/small_problem.hpp"
 
 namespace attnlab::test {
@@ -32,9 +34,42 @@ class TemporaryFiles {
 /// Writes a file of one kind for a problem to a path.
 using MethodFileWriter = std::function<void(const SmallProblem&, const std::string& path)>;
 
+/// Sorted channels for double_sparsity, another order for each layer and head.
+inline void write_channels(const SmallProblem& problem, const std::string& path) {
+  const int64_t layer = problem.layer.layer, heads = problem.geometry.query_heads;
+  const int64_t head_dim = problem.geometry.head_dim;
+  auto layers = tensor::Tensor::zeros(tensor::DType::i32, {2});
+  layers.mutable_values<int32_t>()[0] = static_cast<int32_t>(layer + 1);
+  layers.mutable_values<int32_t>()[1] = static_cast<int32_t>(layer);
+  std::vector<io::NamedTensor> tensors = {{"layers", layers}};
+  for (const char* name : {"qk_proj", "q_proj", "k_proj"}) {
+    auto lists = tensor::Tensor::zeros(tensor::DType::i32, {2, heads, head_dim});
+    const auto shift = static_cast<int64_t>(tensors.size());
+    const auto values = lists.mutable_values<int32_t>();
+    for (size_t i = 0; i < values.size(); ++i) {
+      const auto at = static_cast<int64_t>(i);
+      values[i] = static_cast<int32_t>((at + shift * (at / head_dim)) % head_dim);
+    }
+    tensors.emplace_back(name, lists);
+  }
+  io::write_npz(path, tensors);
+}
+
 /// Kinds of files by name, such as "hash".
 inline const std::map<std::string, MethodFileWriter>& method_file_writers() {
-  static const std::map<std::string, MethodFileWriter> writers = {};
+  static const auto hash = [](bool per_query_head) {
+    return [per_query_head](const SmallProblem& p, const std::string& path) {
+      const train::NetShape shape{p.geometry.head_dim, 2, 7, 20, train::Activation::silu};
+      write_hash_weights(
+          path, random_hash_weights(shape, per_query_head ? p.geometry.query_heads : p.geometry.kv_heads,
+                                    per_query_head, {p.layer.layer}, 21));
+    };
+  };
+  static const std::map<std::string, MethodFileWriter> writers = {
+      {"channels", write_channels},
+      {"hash", hash(false)},
+      {"hash_of_query_heads", hash(true)},
+  };
   return writers;
 }
 
