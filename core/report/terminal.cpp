@@ -11,8 +11,9 @@
 namespace attnlab::report {
 namespace {
 
-constexpr int readable_name = 24;  // names are shortened to this before a column with information goes
-constexpr int shortest_name = 20;  // before the least important column goes
+constexpr int readable_name = 26;  // names are shortened to this before a column with information goes
+constexpr int shortest_name = 12;
+constexpr int minor_column = 2;  // columns up to this importance go before a name is shortened further
 
 struct Shown {
   const Column* column;
@@ -83,10 +84,12 @@ std::vector<std::string> make_room(std::vector<Shown>& columns, int longest_name
     take(i);
     left_out.back() += " (all 0)";
   }
-  while (columns.size() > 1 && room() < std::min(longest_name, shortest_name)) {
+  while (columns.size() > 1) {
     const auto least = std::min_element(columns.begin(), columns.end(), [](const Shown& a, const Shown& b) {
       return a.column->keep < b.column->keep;
     });
+    const int wanted = least->column->keep <= minor_column ? readable_name : shortest_name;
+    if (room() >= std::min(longest_name, wanted)) break;
     take(static_cast<size_t>(least - columns.begin()));
   }
   return left_out;
