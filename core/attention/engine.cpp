@@ -21,32 +21,40 @@ class Stopwatch {
 
 constexpr int64_t max_queries_per_tile = 64;
 
-void attend_rows(Tile& tile, const Selection& selection, float* out, float* lse) {
-  for (int64_t row = 0; row < tile.rows();) {
-    const int64_t end = selection.span_end(row);
-    const RowSegments segments(tile, selection.list(row));
-    kernels::AttendArguments arguments = attend_arguments(tile, row, end - row, segments);
-    arguments.out = out + row * tile.value_dim();
-    arguments.lse = lse + row;
-    tile.kernels().attend(arguments);
-    row = end;
-  }
-}
-
-void attend_dense(Tile& tile, float* out, float* lse) {
+/// Dense attention of rows [row, row + count); `out` and `lse` are those of the first of them.
+void attend_dense(Tile& tile, int64_t row, int64_t count, float* out, float* lse) {
   kernels::AttendLogitsArguments arguments;
-  arguments.logits = tile.logits();
+  arguments.logits = tile.logits() + row * tile.logits_stride();
   arguments.logits_stride = tile.logits_stride();
-  arguments.rows = tile.rows();
-  arguments.key_end = tile.visible_ends();
+  arguments.rows = count;
+  arguments.key_end = tile.visible_ends() + row;
   arguments.value = tile.value();
   arguments.value_stride = tile.value_stride();
   arguments.value_dim = tile.value_dim();
-  arguments.sink_logit = tile.sink_logit();
+  arguments.sink_logit = tile.sink_logit() == nullptr ? nullptr : tile.sink_logit() + row;
   arguments.out = out;
   arguments.out_stride = tile.value_dim();
   arguments.lse = lse;
   tile.kernels().attend_logits(arguments);
+}
+
+/// `dense_heads` [group] or empty: heads whose rows are dense.
+void attend_rows(Tile& tile, const Selection& selection, const std::vector<uint8_t>& dense_heads, float* out,
+                 float* lse) {
+  for (int64_t row = 0; row < tile.rows();) {
+    const int64_t end = selection.span_end(row);
+    float* row_out = out + row * tile.value_dim();
+    if (!dense_heads.empty() && dense_heads[static_cast<size_t>(row % tile.group())] != 0) {
+      attend_dense(tile, row, end - row, row_out, lse + row);
+    } else {
+      const RowSegments segments(tile, selection.list(row));
+      kernels::AttendArguments arguments = attend_arguments(tile, row, end - row, segments);
+      arguments.out = row_out;
+      arguments.lse = lse + row;
+      tile.kernels().attend(arguments);
+    }
+    row = end;
+  }
 }
 
 /// Marks rows that see keys but attend to none, and gives them all visible keys when the policy says so.
@@ -95,7 +103,7 @@ void Engine::attend_tile(Worker& worker, Session& session, const TileIndex& inde
     worker.exact_lse.resize(row_count);
     tile.logits();
     Stopwatch watch(worker.clocks.exact_rows);
-    attend_dense(tile, worker.exact_out.data(), worker.exact_lse.data());
+    attend_dense(tile, 0, tile.rows(), worker.exact_out.data(), worker.exact_lse.data());
   }
   for (size_t p = 0; p < session.pipelines().size(); ++p) {
     const Pipeline& pipeline = session.pipelines()[p];
@@ -110,7 +118,7 @@ void Engine::attend_tile(Worker& worker, Session& session, const TileIndex& inde
       outcome.exact_out = worker.exact_out.data();
       outcome.exact_lse = worker.exact_lse.data();
     }
-    if (pipeline.is_dense()) {
+    if (pipeline.is_dense(tile)) {
       worker.empty.assign(row_count, 0);
       if (execution_.exact) {
         // The dense row is computed once: it is the same thing.
@@ -119,7 +127,7 @@ void Engine::attend_tile(Worker& worker, Session& session, const TileIndex& inde
       } else {
         tile.logits();
         Stopwatch watch(worker.clocks.attend[p]);
-        attend_dense(tile, worker.out.data(), worker.lse.data());
+        attend_dense(tile, 0, tile.rows(), worker.out.data(), worker.lse.data());
       }
     } else {
       pipeline.select(tile, session.state(p), session.geometry(), worker.workspace);
@@ -130,11 +138,15 @@ void Engine::attend_tile(Worker& worker, Session& session, const TileIndex& inde
       worker.clocks.queries[p] += static_cast<uint64_t>(index.query_count);
       Selection& selection = worker.workspace.current;
       handle_empty_rows(tile, selection, worker.empty);
+      const auto& dense_heads = worker.workspace.dense_heads;
+      // Exact logits are shared work with a clock of their own.
+      if (std::find(dense_heads.begin(), dense_heads.end(), 1) != dense_heads.end()) tile.logits();
       Stopwatch watch(worker.clocks.attend[p]);
-      attend_rows(tile, selection, worker.out.data(), worker.lse.data());
+      attend_rows(tile, selection, dense_heads, worker.out.data(), worker.lse.data());
       outcome.selection = &selection;
     }
-    if (received != nullptr) {
+    // No variant that wants feedback runs on a dense tile.
+    if (received != nullptr && outcome.selection != nullptr) {
       const int64_t head = index.batch * session.geometry().kv_heads + index.kv_head;
       for (int64_t row = 0; row < tile.rows(); ++row) {
         received->add(tile, head, row, worker.workspace.current.list(row),

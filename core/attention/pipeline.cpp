@@ -68,23 +68,24 @@ void attend_to_retained(Selection& selection) {
 
 Pipeline::Pipeline(const config::PipelinePlan& plan, const plugin::Catalog& catalog,
                    const config::Document& document)
-    : name_(plan.name) {
-  for (const auto& stage : plan.stages) {
+    : name_(plan.name), policy_(plan) {
+  for (size_t s = 0; s < plan.stages.size(); ++s) {
+    const auto& stage = plan.stages[s];
     const auto* entry = catalog.find(stage.masker);
     ATTNLAB_CHECK(entry != nullptr, "the plan was resolved against this catalog");
     const base::Mistake where = document.where(stage.pointer);
-    stages_.push_back({plugin::Masker(catalog, *entry, stage.values, plan.name, stage.name, where),
+    stages_.push_back({plugin::Masker(catalog, *entry, stage.values, plan.name, plan.stage_label(s), where),
                        stage.selector, stage.seed});
   }
 }
 
 PipelineState Pipeline::make_state(int layer, const data::Geometry& geometry, uint64_t seed) const {
   PipelineState state(stages_.size());
-  for (size_t s = 0; s < stages_.size(); ++s) {
+  auto make = [&](size_t s, size_t index) {
     const plugin::Masker& masker = stages_[s].masker;
     if (!masker.has_columns() && !masker.has_state() && !masker.wants_end_prompt() &&
         !masker.wants_feedback()) {
-      continue;
+      return;
     }
     attnlab_geometry g{};
     g.struct_size = sizeof g;
@@ -98,26 +99,54 @@ PipelineState Pipeline::make_state(int layer, const data::Geometry& geometry, ui
     for (int64_t i = 0; i < geometry.batch * geometry.kv_heads; ++i) {
       state[s].emplace_back(
           masker, g,
-          mix_key(seed, stages_[s].seed, s, static_cast<uint64_t>(layer), static_cast<uint64_t>(i)));
+          mix_key(seed, stages_[s].seed, index, static_cast<uint64_t>(layer), static_cast<uint64_t>(i)));
     }
+  };
+  for (size_t v = 0; v < policy_.variants().size(); ++v) {
+    if (!policy_.uses(layer, geometry.query_heads, v)) continue;
+    const Variant& variant = policy_.variants()[v];
+    for (size_t s = variant.begin; s < variant.end; ++s) make(s, s - variant.begin);
   }
   return state;
 }
 
 void Pipeline::select(Tile& tile, const PipelineState& state, const data::Geometry& geometry,
                       PipelineWorkspace& workspace) const {
-  workspace.current.reset(tile.rows());
   workspace.stage_seconds.assign(stages_.size(), 0);
   workspace.stage_read_bytes.assign(stages_.size(), 0);
+  workspace.dense_heads.clear();
+  std::vector<size_t>& heads = workspace.head_variants;
+  if (policy_.variants_of(tile, heads)) {
+    run(policy_.variants()[heads[0]], tile, state, geometry, workspace);
+    return;
+  }
+  workspace.assembled.reset(tile.rows());
+  for (size_t v = 0; v < policy_.variants().size(); ++v) {
+    const Variant& variant = policy_.variants()[v];
+    if (std::find(heads.begin(), heads.end(), v) == heads.end()) continue;
+    if (variant.is_dense()) {
+      take_dense_rows(tile, heads, v, workspace.assembled);
+      continue;
+    }
+    run(variant, tile, state, geometry, workspace);
+    take_rows(workspace.current, heads, v, workspace.assembled);
+  }
+  std::swap(workspace.current, workspace.assembled);
+  for (size_t v : heads) workspace.dense_heads.push_back(policy_.variants()[v].is_dense() ? 1 : 0);
+}
+
+void Pipeline::run(const Variant& variant, Tile& tile, const PipelineState& state,
+                   const data::Geometry& geometry, PipelineWorkspace& workspace) const {
+  workspace.current.reset(tile.rows());
   const auto head = static_cast<size_t>(tile.index().batch * geometry.kv_heads + tile.index().kv_head);
-  for (size_t s = 0; s < stages_.size(); ++s) {
+  for (size_t s = variant.begin; s < variant.end; ++s) {
     const auto start = std::chrono::steady_clock::now();
     const double logits_before = tile.logits_seconds();
     const Stage& stage = stages_[s];
     const KeyState* keys = state[s].empty() ? nullptr : &state[s][head];
     const uint64_t rng_key =
-        mix_key(tile.options().seed, stage.seed, s, static_cast<uint64_t>(tile.problem().layer),
-                static_cast<uint64_t>(tile.index().batch));
+        mix_key(tile.options().seed, stage.seed, s - variant.begin,
+                static_cast<uint64_t>(tile.problem().layer), static_cast<uint64_t>(tile.index().batch));
     const attnlab_tile& view = tile.view(rng_key, keys == nullptr ? nullptr : &keys->columns(),
                                          keys == nullptr ? nullptr : keys->opaque());
     workspace.writer.begin(tile, stage.samples());
@@ -145,7 +174,7 @@ void Pipeline::select(Tile& tile, const PipelineState& state, const data::Geomet
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() -
         (tile.logits_seconds() - logits_before);
   }
-  if (!stages_.empty() && stages_.back().masker.descriptor().has(ATTNLAB_RETAINS)) {
+  if (!variant.is_dense() && stages_[variant.end - 1].masker.descriptor().has(ATTNLAB_RETAINS)) {
     attend_to_retained(workspace.current);
   }
 }

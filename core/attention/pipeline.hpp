@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/attention/columns.hpp"
+#include "core/attention/policy.hpp"
 #include "core/attention/row_writer.hpp"
 #include "core/attention/selector.hpp"
 
@@ -36,6 +37,11 @@ struct PipelineWorkspace {
   std::vector<Range> candidates;
   std::vector<double> stage_seconds;       ///< filled by `select`
   std::vector<uint64_t> stage_read_bytes;  ///< search cost, filled by `select`
+  /// Filled by `select` when the tile's query heads use several variants, else empty: whose heads are dense
+  /// [group].
+  std::vector<uint8_t> dense_heads;
+  std::vector<size_t> head_variants;
+  Selection assembled;
 };
 
 /// Immutable after construction; `select` is safe from any thread with its own workspace and tile.
@@ -47,22 +53,28 @@ class Pipeline {
 
   const std::string& name() const { return name_; }
   const std::vector<Stage>& stages() const { return stages_; }
-  /// No stages: dense attention.
-  bool is_dense() const { return stages_.empty(); }
+  /// No stages run for any row of the tile: dense attention.
+  bool is_dense(const Tile& tile) const { return policy_.is_dense(tile); }
   /// A stage wants to know how much attention each key received.
   bool wants_feedback() const;
 
-  /// Fresh key-side state for a layer.
+  /// Fresh key-side state for a layer, of the stages that run in it.
   PipelineState make_state(int layer, const data::Geometry& geometry, uint64_t seed) const;
-  /// Runs the stages on the tile; the result stays in `workspace.current`.
+  /// Runs the stages on the tile; the result stays in `workspace.current`. Every variant that a query head of
+  /// the tile uses runs on all its rows, so that it chooses what its pipeline would choose alone.
   void select(Tile& tile, const PipelineState& state, const data::Geometry& geometry,
               PipelineWorkspace& workspace) const;
   /// Appends warnings that loading gave.
   void collect_warnings(std::vector<std::string>& warnings) const;
 
  private:
+  /// Runs the stages of a variant; the result is `workspace.current`.
+  void run(const Variant& variant, Tile& tile, const PipelineState& state, const data::Geometry& geometry,
+           PipelineWorkspace& workspace) const;
+
   std::string name_;
-  std::vector<Stage> stages_;
+  std::vector<Stage> stages_;  ///< of all variants
+  Policy policy_;
 };
 
 }  // namespace attnlab::attention

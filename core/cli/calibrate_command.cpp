@@ -73,7 +73,8 @@ double share(std::span<const double> importance, std::span<const int32_t> channe
 int run(const po::variables_map& values) {
   const std::string output = output_option(values);
   const base::ThreadLimit threads(thread_option(values));
-  const auto source = data::open_source(input_file(positional(values).at(0)));
+  const config::Document document = input_document(positional(values).at(0));
+  const auto source = open_input(config::resolve_input(document), document);
   const std::vector<int> layers = layers_option(values, *source);
   const data::Geometry& g = source->geometry();
   tensor::Tensor ids = tensor::Tensor::zeros(tensor::DType::i32, {static_cast<int64_t>(layers.size())});

@@ -23,22 +23,21 @@ int64_t parse_index(const std::string& option, const std::string& text) {
   return std::stoll(text);
 }
 
-/// An --input path as the config would say it.
-Json input_of(const std::string& path) {
-  const std::string absolute = fs::absolute(path).lexically_normal().string();
-  if (fs::is_directory(path)) return {{"trace", absolute}};
-  if (!fs::exists(path)) throw UserError("input: there is no such file or folder", {.file = path});
-  if (path.ends_with(".npz")) return {{"npz", absolute}};
-  if (path.ends_with(".safetensors")) return {{"safetensors", absolute}};
-  throw UserError("input: unknown kind of file",
-                  {.file = path, .allowed = "a trace folder, *.npz or *.safetensors"});
-}
-
 std::vector<std::string> strings(const po::variables_map& values, const char* key) {
   return values.count(key) == 0 ? std::vector<std::string>{} : values[key].as<std::vector<std::string>>();
 }
 
 }  // namespace
+
+Json input_of(const std::string& path, const std::string& what) {
+  const std::string absolute = fs::absolute(path).lexically_normal().string();
+  if (fs::is_directory(path)) return {{"trace", absolute}};
+  if (!fs::exists(path)) throw UserError(what + ": there is no such file or folder", {.file = path});
+  if (path.ends_with(".npz")) return {{"npz", absolute}};
+  if (path.ends_with(".safetensors")) return {{"safetensors", absolute}};
+  throw UserError(what + ": unknown kind of file",
+                  {.file = path, .allowed = "a trace folder, *.npz or *.safetensors"});
+}
 
 void add_plugin_options(po::options_description& options) {
   options.add_options()("plugin", po::value<std::vector<std::string>>()->value_name("FILE")->composing(),
@@ -77,13 +76,6 @@ Json parse_index_list(const std::string& option, const std::string& text) {
   return list;
 }
 
-config::InputSpec input_file(const std::string& path) {
-  using Kind = config::InputSpec::Kind;
-  const Json input = input_of(path);
-  return {.kind = input.contains("trace") ? Kind::trace : Kind::archive,
-          .path = input.begin().value().get<std::string>()};
-}
-
 std::vector<std::string> positional(const po::variables_map& values) {
   return strings(values, "arguments");
 }
@@ -96,7 +88,7 @@ config::Document load_document(const po::variables_map& values) {
     document.set(pointer, std::move(value), Origin{std::string("--") + option, here});
   };
   if (values.count("input") != 0)
-    override_with("input", "/input", input_of(values["input"].as<std::string>()));
+    override_with("input", "/input", input_of(values["input"].as<std::string>(), "--input"));
   if (values.count("mode") != 0) override_with("mode", "/mode", values["mode"].as<std::string>());
   if (values.count("queries") != 0) override_with("queries", "/queries", values["queries"].as<int64_t>());
   if (values.count("seed") != 0) override_with("seed", "/seed", values["seed"].as<int64_t>());
@@ -147,9 +139,16 @@ int thread_option(const po::variables_map& values) {
   return threads;
 }
 
-std::unique_ptr<data::Source> open_input(const config::RunPlan& plan, const config::Document& document) {
+config::Document input_document(const std::string& path) {
+  if (path.ends_with(".json")) return config::Document::load(path);
+  config::Document document;
+  document.set("/input", input_of(path, "the input"), {path, fs::current_path().string()});
+  return document;
+}
+
+std::unique_ptr<data::Source> open_input(const config::InputSpec& input, const config::Document& document) {
   try {
-    return data::open_source(plan.input);
+    return data::open_source(input);
   } catch (const UserError& error) {
     if (!error.mistake().file.empty()) throw;
     base::Mistake mistake = document.where("/input");
@@ -163,7 +162,9 @@ std::unique_ptr<data::Source> open_input(const config::RunPlan& plan, const conf
 const std::vector<Command>& commands() {
   static const std::vector<Command> all = {run_command(),
                                            bench_command(),
+                                           train_hash_command(),
                                            calibrate_command(),
+                                           verify_sampling_command(),
                                            plugin_list_command(),
                                            plugin_info_command(),
                                            plugin_schema_command(),

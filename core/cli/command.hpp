@@ -57,10 +57,12 @@ plugin::SearchPath plugin_search(const po::variables_map& values,
 plugin::Catalog load_catalog(const po::variables_map& values, const std::vector<std::string>& config_folders);
 /// The entry of a method that the user named; throws UserError with the nearest id.
 const plugin::CatalogEntry& find_method(const plugin::Catalog& catalog, const std::string& id);
-/// The plan's input; a mistake that is in no file of its own is reported at the config's /input.
-std::unique_ptr<data::Source> open_input(const config::RunPlan& plan, const config::Document& document);
-/// A trace folder, *.npz or *.safetensors that the user named.
-config::InputSpec input_file(const std::string& path);
+/// A trace folder, .npz or .safetensors file as a config's "input" would say it. `what` names it in errors.
+io::Json input_of(const std::string& path, const std::string& what);
+/// The document of a command that takes an input: a config with an "input", or the path of one.
+config::Document input_document(const std::string& path);
+/// Opens an input; a mistake that is in no file of its own is reported at the config's /input.
+std::unique_ptr<data::Source> open_input(const config::InputSpec& input, const config::Document& document);
 /// "0,2-4" -> [0, 2, 3, 4].
 io::Json parse_index_list(const std::string& option, const std::string& text);
 
@@ -71,7 +73,9 @@ int thread_option(const po::variables_map& values);
 Command run_command();
 Command run_child_command();
 Command bench_command();
+Command train_hash_command();
 Command calibrate_command();
+Command verify_sampling_command();
 Command plugin_list_command();
 Command plugin_info_command();
 Command plugin_doctor_command();

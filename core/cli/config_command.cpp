@@ -28,7 +28,7 @@ int validate(const po::variables_map& values) {
   const plugin::Catalog catalog = load_catalog(values, config::plugin_folders(document));
   const config::RunPlan plan = config::resolve(document, catalog);
   for (const auto& pipeline : plan.pipelines) attention::Pipeline bound(pipeline, catalog, document);
-  const auto source = open_input(plan, document);
+  const auto source = open_input(plan.input, document);
   measure::check_plan(plan, *source, document, {});
   fmt::print("{}: valid; {} pipelines on {}\n", document.path(), plan.pipelines.size(),
              source->description());

@@ -16,9 +16,14 @@ using plugin::Descriptor;
 using plugin::Facet;
 using plugin::Parameter;
 
+/// "masker", or "preset of magic_pig".
+std::string kind_of(const Descriptor& method) {
+  return method.is_preset() ? "preset of " + method.method : plugin::name_of(method.facet);
+}
+
 void print_info(const CatalogEntry& entry) {
   const Descriptor& method = entry.descriptor;
-  fmt::print("{} {} ({})\n  {}\n", method.id, method.version, plugin::name_of(method.facet), method.summary);
+  fmt::print("{} {} ({})\n  {}\n", method.id, method.version, kind_of(method), method.summary);
   if (!method.paper.empty()) fmt::print("  paper: {}\n", method.paper);
   if (method.facet == Facet::scorer) fmt::print("  default selector: {}\n", method.selector);
   if (const auto flags = plugin::flag_names(method.flags); !flags.empty())
@@ -36,6 +41,15 @@ void print_info(const CatalogEntry& entry) {
     for (const auto& value : p.sweep) values.push_back(to_text(value));
     fmt::print("  {:<16} worth trying: {}\n", "", base::join(values));
   }
+  for (const auto& p : method.parameters) {
+    if (p.fixed)
+      fmt::print("  {:<16} fixed at {}\n  {:<16} {}\n", p.key, to_text(p.default_value), "", p.doc);
+  }
+  if (!method.presets.empty()) fmt::print("\npresets:\n");
+  for (const auto& preset : method.presets) {
+    fmt::print("  {}: {}\n", preset.id, preset.summary);
+    for (const auto& [key, value] : preset.fixed) fmt::print("  {:<16} {} {}\n", "", key, to_text(value));
+  }
 }
 
 Json entry_json(const CatalogEntry& entry) {
@@ -49,7 +63,9 @@ Json entry_json(const CatalogEntry& entry) {
     if (parameter.type == plugin::ParameterType::list) {
       json["parameters"][i]["item_type"] = plugin::name_of(parameter.item_type);
     }
+    if (parameter.fixed) json["parameters"][i]["fixed"] = true;
   }
+  if (entry.descriptor.is_preset()) json["preset_of"] = entry.descriptor.method;
   json["file"] = entry.file;
   json["sdk_version"] = entry.note.sdk_version;
   json["compiler"] = entry.note.compiler;
@@ -65,7 +81,9 @@ int list(const po::variables_map& values) {
     return 0;
   }
   for (const auto& [id, entry] : catalog.entries()) {
-    fmt::print("{:<18} {:<7} {}\n", id, plugin::name_of(entry.descriptor.facet), entry.descriptor.summary);
+    const Descriptor& method = entry.descriptor;
+    fmt::print("{:<18} {:<7} {}\n", id, method.is_preset() ? "preset" : plugin::name_of(method.facet),
+               method.summary);
   }
   for (const auto& file : catalog.refused()) fmt::print(stderr, "refused: {}: {}\n", file.path, file.refused);
   return 0;

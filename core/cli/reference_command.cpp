@@ -1,6 +1,7 @@
 // attnlab reference-page: the generated parts of the pages in docs/reference.
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <iostream>
 #include <regex>
 #include <sstream>
@@ -42,16 +43,21 @@ std::string table(const std::vector<Parameter>& parameters) {
   return text;
 }
 
-/// Keys that all kinds have, then those of single kinds.
+/// Keys that all kinds have, then those of some kinds.
 std::string workload_table() {
   const auto common = config::workload_parameters("");
   std::string text = table(common);
+  std::vector<std::pair<Parameter, std::vector<std::string>>> own;
   for (const auto& kind : config::workload_kinds()) {
     const auto parameters = config::workload_parameters(kind);
     for (size_t i = common.size(); i < parameters.size(); ++i) {
-      text += row(parameters[i], "required", "`" + kind + "`: ");
+      const auto same = [&](const auto& known) { return known.first.key == parameters[i].key; };
+      auto found = std::find_if(own.begin(), own.end(), same);
+      if (found == own.end()) found = own.insert(own.end(), {parameters[i], {}});
+      found->second.push_back("`" + kind + "`");
     }
   }
+  for (const auto& [parameter, kinds] : own) text += row(parameter, "required", base::join(kinds) + ": ");
   return text;
 }
 
@@ -75,6 +81,8 @@ std::string method_sections(const plugin::Catalog& catalog) {
   std::string text;
   for (const auto& [id, entry] : catalog.entries()) {
     const plugin::Descriptor& method = entry.descriptor;
+    // Told with its method.
+    if (method.is_preset()) continue;
     if (!text.empty()) text += "\n";
     text += fmt::format("## {}\n\n{} A {}", id, method.summary, plugin::name_of(method.facet));
     if (method.facet == plugin::Facet::scorer) text += ", selects by `" + method.selector + "` unless told";
@@ -87,6 +95,11 @@ std::string method_sections(const plugin::Catalog& catalog) {
       std::vector<std::string> values;
       for (const auto& value : parameter.sweep) values.push_back("`" + to_text(value) + "`");
       text += fmt::format("\nWorth trying for `{}`: {}.\n", parameter.key, base::join(values));
+    }
+    for (const auto& preset : method.presets) {
+      std::vector<std::string> values;
+      for (const auto& [key, value] : preset.fixed) values.push_back("`" + key + "` " + to_text(value));
+      text += fmt::format("\nPreset `{}`: {} It fixes {}.\n", preset.id, preset.summary, base::join(values));
     }
   }
   return text;
@@ -106,7 +119,7 @@ std::string generated(const std::string& name, const plugin::Catalog& catalog) {
 
 /// The page with its generated parts, and its quotes of `attnlab help`, written anew.
 std::string rewritten(const std::string& page, const plugin::Catalog& catalog) {
-  static const std::regex part("<!-- generated: ([a-z ]+) -->"), help("`attnlab help([a-z ]*)` prints:");
+  static const std::regex part("<!-- generated: ([a-z ]+) -->"), help("`attnlab help([a-z -]*)` prints:");
   std::istringstream lines(page);
   std::string text, line;
   auto skip_to = [&](const std::string& end) {

@@ -82,20 +82,45 @@ struct Inputs {
   Json data, plugins;
 };
 
+/// Calls visit(pipeline, stage index, key, file) for each file that a stage's parameter names.
+template <class Visit>
+void for_each_stage_file(const config::RunPlan& plan, const plugin::Catalog& catalog, const Visit& visit) {
+  for (const auto& pipeline : plan.pipelines) {
+    for (size_t i = 0; i < pipeline.stages.size(); ++i) {
+      const auto& parameters = catalog.find(pipeline.stages[i].masker)->descriptor.parameters;
+      for (size_t p = 0; p < parameters.size(); ++p) {
+        const auto* path = std::get_if<std::string>(&pipeline.stages[i].values[p].data);
+        if (parameters[p].type == plugin::ParameterType::path && path != nullptr &&
+            fs::is_regular_file(*path))
+          visit(pipeline, i, parameters[p].key, *path);
+      }
+    }
+  }
+}
+
 Inputs describe_inputs(const config::RunPlan& plan, const plugin::Catalog& catalog,
                        const data::Source& source) {
   std::set<std::string> files;
   for (const auto& pipeline : plan.pipelines) {
     for (const auto& stage : pipeline.stages) files.insert(catalog.find(stage.masker)->file);
   }
-  return {measure::describe_files(source.files()), measure::describe_files({files.begin(), files.end()})};
+  std::vector<std::string> data = source.files();
+  for_each_stage_file(plan, catalog, [&](const auto&, size_t, const auto&, const std::string& file) {
+    if (std::find(data.begin(), data.end(), file) == data.end()) data.push_back(file);
+  });
+  return {measure::describe_files(data), measure::describe_files({files.begin(), files.end()})};
 }
 
 /// A content hash: equal for equal results, wherever the files lie and however many threads run.
-std::string run_id(const Json& resolved, const Inputs& inputs) {
+std::string run_id(const config::RunPlan& plan, const plugin::Catalog& catalog, const Json& resolved,
+                   const Inputs& inputs) {
   Json identity = resolved;
   for (const char* path : {"trace", "npz", "safetensors"}) identity["input"].erase(path);
   for (const char* name : {"title", "plugin_path"}) identity.erase(name);
+  for_each_stage_file(plan, catalog,
+                      [&](const auto& pipeline, size_t i, const auto& key, const std::string& file) {
+                        identity["pipelines"][pipeline.name][i][key] = base::hash_file(file);
+                      });
   identity["files"] = Json::array();
   for (const auto* list : {&inputs.data, &inputs.plugins}) {
     for (const auto& file : *list) identity["files"].push_back(file["hash"]);
@@ -187,7 +212,7 @@ int run(const po::variables_map& values) {
   const plugin::CallWatch watch(limit);
   std::vector<attention::Pipeline> pipelines;
   for (const auto& pipeline : active.pipelines) pipelines.emplace_back(pipeline, catalog, document);
-  const auto source = open_input(plan, document);
+  const auto source = open_input(plan.input, document);
 
   measure::ExperimentOptions experiment;
   experiment.execution.kernels = &kernels::best_table();
@@ -199,7 +224,7 @@ int run(const po::variables_map& values) {
 
   const Json resolved = resolved_json(plan, catalog, *source);
   const Inputs inputs = describe_inputs(plan, catalog, *source);
-  const std::string id = run_id(resolved, inputs);
+  const std::string id = run_id(plan, catalog, resolved, inputs);
   const std::string title = plan.title.empty() ? fs::path(document.path()).stem().string() : plan.title;
   const std::string folder =
       values.count("scratch") != 0 ? values["scratch"].as<std::string>()

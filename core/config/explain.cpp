@@ -63,6 +63,38 @@ void add_stage(Collector& collector, const std::string& pipeline, size_t index, 
   }
 }
 
+/// A policy: the pipelines it names, and the stages it holds.
+void add_policy(Collector& collector, const std::string& place, const PipelinePlan& pipeline,
+                const RunPlan& plan, const plugin::Catalog& catalog) {
+  const PolicyPlan& policy = *pipeline.policy;
+  std::vector<std::string> names = {"dense"};
+  for (const auto* pipelines : {&plan.pipelines, &plan.helpers}) {
+    for (const auto& other : *pipelines) {
+      if (!other.policy && other.name != "dense") names.push_back(other.name);
+    }
+  }
+  auto add = [&](const std::string& object, const IndexList& key, size_t index) {
+    const VariantPlan& variant = policy.variants[index];
+    if (variant.begin == variant.end || variant.is_named) {
+      Parameter name =
+          required(key.text, variant.is_named ? ParameterType::enumeration : ParameterType::pipeline,
+                   "The pipeline that these layers or heads use.");
+      name.enum_names = names;
+      collector.add(object, object, name, "");
+      return;
+    }
+    for (size_t s = variant.begin; s < variant.end; ++s) {
+      add_stage(collector, object + "/" + escape(key.text), s - variant.begin, pipeline.stages[s], catalog);
+    }
+  };
+  for (const auto& rule : policy.layers) {
+    if (rule.variant) add(place + "/layers", rule.layers, *rule.variant);
+    for (const auto& head : rule.heads)
+      add(place + "/layers/" + escape(rule.layers.text), head.heads, head.variant);
+  }
+  for (const auto& head : policy.heads) add(place + "/heads", head.heads, head.variant);
+}
+
 void add_input(Collector& collector, const InputSpec& input) {
   if (input.kind == InputSpec::Kind::workload) {
     Parameter kind = required("workload", ParameterType::enumeration, "Kind of generated input.");
@@ -102,14 +134,20 @@ std::vector<ConfigValue> explain(const Document& document, const RunPlan& plan,
   collector.add("", run_parameters());
   collector.add("/attention", attention_parameters());
   add_input(collector, plan.input);
-  for (const auto& pipeline : plan.pipelines) {
-    const std::string place = "/pipelines/" + escape(pipeline.name);
-    for (size_t i = 0; i < pipeline.stages.size(); ++i) {
-      add_stage(collector, place, i, pipeline.stages[i], catalog);
+  for (const auto* pipelines : {&plan.pipelines, &plan.helpers}) {
+    for (const auto& pipeline : *pipelines) {
+      const std::string place = "/pipelines/" + escape(pipeline.name);
+      if (pipeline.policy) {
+        add_policy(collector, place, pipeline, plan, catalog);
+        continue;
+      }
+      for (size_t i = 0; i < pipeline.stages.size(); ++i) {
+        add_stage(collector, place, i, pipeline.stages[i], catalog);
+      }
+      if (!pipeline.stages.empty()) continue;
+      const Parameter dense = required(pipeline.name, ParameterType::pipeline, "No stage: dense attention.");
+      collector.add("/pipelines", {dense});
     }
-    if (!pipeline.stages.empty()) continue;
-    const Parameter dense = required(pipeline.name, ParameterType::pipeline, "No stage: dense attention.");
-    collector.add("/pipelines", {dense});
   }
   collector.add("", {plugin_path_parameter()});
   return std::move(collector.values);

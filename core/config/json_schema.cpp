@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "core/config/policy.hpp"
 #include "core/config/schema.hpp"
 
 namespace attnlab::config {
@@ -156,19 +157,53 @@ Json any_stage(const plugin::Catalog& catalog) {
       {"type", "object"}, {"properties", {{"masker", masker}}}, {"required", {"masker"}}, {"allOf", rules}};
 }
 
-Json pipelines_schema(const plugin::Catalog& catalog) {
+/// A list of stages, of which one may sample.
+Json stages_schema(const plugin::Catalog& catalog) {
   Json samplers = Json::array();
   for (const auto& [id, entry] : catalog.entries()) {
     if (entry.descriptor.has(ATTNLAB_SAMPLES)) samplers.push_back(id);
   }
-  Json pipeline = {{"type", "array"}, {"items", {{"$ref", "#/$defs/stage"}}}};
+  Json list = {{"type", "array"}, {"items", {{"$ref", "#/$defs/stage"}}}};
   if (!samplers.empty()) {
-    pipeline["contains"] = {{"properties", {{"masker", {{"enum", samplers}}}}}, {"required", {"masker"}}};
-    pipeline["minContains"] = 0;
-    pipeline["maxContains"] = 1;
+    list["contains"] = {{"properties", {{"masker", {{"enum", samplers}}}}}, {"required", {"masker"}}};
+    list["minContains"] = 0;
+    list["maxContains"] = 1;
   }
+  return list;
+}
+
+/// An object whose keys list layers or heads.
+Json policy_object(const std::string& description, const Json& value) {
+  return {{"description", description},
+          {"type", "object"},
+          {"minProperties", 1},
+          {"propertyNames", {{"pattern", index_list_pattern}, {"maxLength", index_list_length}}},
+          {"additionalProperties", value}};
+}
+
+/// What layers and query heads use.
+Json policy_schema() {
+  const Json pipeline = {
+      {"anyOf",
+       {{{"type", "string"}, {"description", "Name of a pipeline."}}, {{"$ref", "#/$defs/stages"}}}}};
+  const Json heads = policy_object("Pipelines by query head.", pipeline);
+  Json layer = pipeline;
+  layer["anyOf"].push_back(heads);
+  Json policy = {{"type", "object"}, {"minProperties", 1}, {"additionalProperties", false}};
+  policy["properties"]["layers"] = policy_object(
+      "Pipelines, or pipelines by query head, by layer: \"0,4-7\", or \"*\" for every other.", layer);
+  policy["properties"]["heads"] = heads;
+  return policy;
+}
+
+Json pipelines_schema() {
+  const Json pipeline = {{"if", {{"type", "object"}}},
+                         {"then", {{"$ref", "#/$defs/policy"}}},
+                         {"else", {{"$ref", "#/$defs/stages"}}}};
   return {{"type", "object"},
-          {"description", "What is compared: lists of stages by name; [] is dense attention."},
+          {"description",
+           "What is compared, by name: lists of stages, [] is dense attention; or policies that give layers "
+           "and query heads such pipelines."},
           {"minProperties", 1},
           {"propertyNames", {{"pattern", name_pattern}}},
           {"additionalProperties", pipeline}};
@@ -233,7 +268,7 @@ Json config_json_schema(const plugin::Catalog& catalog) {
   for (const auto& item : run["properties"].items()) properties[item.key()] = item.value();
   properties["plugin_path"] = paths_schema(plugin_path_parameter().doc);
   properties["attention"] = object_schema(attention_parameters());
-  properties["pipelines"] = pipelines_schema(catalog);
+  properties["pipelines"] = pipelines_schema();
   properties["input"] = Json::object();
   schema["additionalProperties"] = false;
   // --input gives configs without one theirs, so that it is not required here.
@@ -244,6 +279,8 @@ Json config_json_schema(const plugin::Catalog& catalog) {
   schema["allOf"] = Json::array();
   schema["allOf"].push_back(
       {{"if", key_is("mode", "decode", true)}, {"then", {{"properties", {{"attention", not_false}}}}}});
+  schema["$defs"]["stages"] = stages_schema(catalog);
+  schema["$defs"]["policy"] = policy_schema();
   schema["$defs"]["stage"] = any_stage(catalog);
   for (const auto& id : catalog.ids()) {
     schema["$defs"]["stage." + id] = stage_schema(catalog.find(id)->descriptor);

@@ -5,6 +5,7 @@
 #include <regex>
 #include <set>
 
+#include "core/config/resolve_policy.hpp"
 #include "core/config/run_plan.hpp"
 #include "core/config/schema.hpp"
 
@@ -108,6 +109,11 @@ bool has_key(const std::vector<plugin::Parameter>& table, const std::string& key
 /// Where a key that a stage cannot have would be right.
 std::string stage_key_hint(const std::string& key, const plugin::Descriptor& method,
                            const std::string& selector) {
+  for (const auto& parameter : method.parameters) {
+    if (!parameter.fixed || parameter.key != key) continue;
+    return fmt::format("{} fixes it at {}; the masker \"{}\" lets you choose", method.id,
+                       to_text(parameter.default_value), method.method);
+  }
   for (const auto& name : selector_names()) {
     if (!has_key(selector_parameters(name, ""), key)) continue;
     if (method.facet == plugin::Facet::scorer) {
@@ -136,32 +142,27 @@ StagePlan resolve_stage(const Document& document, const std::string& pointer, co
   const std::vector<plugin::Parameter> table = stage_table(method, selector);
   Values values = read_object(document, pointer, stage, table, {"masker"},
                               [&](const auto& key) { return stage_key_hint(key, method, selector); });
-  for (const auto& parameter : method.parameters) plan.values.push_back(values.at(parameter.key));
+  for (const auto& parameter : method.parameters) {
+    if (parameter.fixed) values[parameter.key] = parameter.default_value;
+    plan.values.push_back(values.at(parameter.key));
+  }
   plan.name = values.at("name").is_set() ? values.at("name").as<std::string>() : plan.masker;
   check_name(plan.name, "stage", document.where(pointer + "/name"));
   if (const auto* seed = std::get_if<int64_t>(&values.at("seed").data))
     plan.seed = static_cast<uint64_t>(*seed);
   if (scorer) plan.selector = to_selector(values);
+  plan.wants_feedback = method.has(ATTNLAB_NEEDS_FEEDBACK);
   return plan;
 }
 
-PipelinePlan resolve_pipeline(const Document& document, const std::string& name, const Json& stages,
-                              const plugin::Catalog& catalog) {
-  const std::string pointer = "/pipelines/" + escape(name);
-  check_name(name, "pipeline", document.where(pointer));
-  if (!stages.is_array()) {
-    Mistake mistake = document.where(pointer);
-    mistake.found = stages.dump().substr(0, 80);
-    mistake.allowed = "a list of stages; [] is dense attention";
-    if (stages.is_object()) mistake.suggestion = "put the stage into a list: [{...}]";
-    throw UserError("a pipeline has the wrong type", mistake);
-  }
-  PipelinePlan plan{name, {}};
+std::vector<StagePlan> resolve_stages(const Document& document, const std::string& pointer, const Json& list,
+                                      const plugin::Catalog& catalog) {
+  std::vector<StagePlan> stages;
   std::set<std::string> names;
   std::string sampler;
-  for (size_t i = 0; i < stages.size(); ++i) {
+  for (size_t i = 0; i < list.size(); ++i) {
     const std::string at = pointer + "/" + std::to_string(i);
-    StagePlan stage = resolve_stage(document, at, stages[i], catalog);
+    StagePlan stage = resolve_stage(document, at, list[i], catalog);
     if (!names.insert(stage.name).second) {
       Mistake mistake = document.where(at);
       mistake.found = "\"" + stage.name + "\"";
@@ -179,12 +180,16 @@ PipelinePlan resolve_pipeline(const Document& document, const std::string& name,
       }
       sampler = stage.name;
     }
-    plan.stages.push_back(std::move(stage));
+    stages.push_back(std::move(stage));
   }
-  return plan;
+  return stages;
 }
 
-InputSpec resolve_input(const Document& document, const Json& input) {
+}  // namespace
+
+InputSpec resolve_input(const Document& document) {
+  static const Json nothing;
+  const Json& input = member(document.root(), "input", nothing);
   std::vector<std::string> kinds = {"workload"};
   for (const auto& kind : file_input_parameters()) kinds.push_back(kind.key);
   std::vector<std::string> present;
@@ -253,6 +258,22 @@ InputSpec resolve_input(const Document& document, const Json& input) {
   return spec;
 }
 
+AttentionPlan resolve_attention(const Document& document) {
+  static const Json empty = Json::object();
+  const Values values = read_object(document, "/attention", member(document.root(), "attention", empty),
+                                    attention_parameters());
+  AttentionPlan plan;
+  if (values.at("causal").is_set()) plan.causal = values.at("causal").as<bool>();
+  if (values.at("scale").is_set()) plan.scale = values.at("scale").as<double>();
+  const auto& policy = values.at("on_empty_row").as<std::string>();
+  plan.on_empty_row = policy == "error"   ? EmptyRow::error
+                      : policy == "zeros" ? EmptyRow::zeros
+                                          : EmptyRow::dense;
+  return plan;
+}
+
+namespace {
+
 std::vector<int64_t> to_integers(const Value& value) {
   std::vector<int64_t> list;
   for (const auto& item : value.as<std::vector<Value>>()) list.push_back(item.as<int64_t>());
@@ -297,9 +318,16 @@ std::vector<std::string> plugin_folders(const Document& document) {
 
 RunPlan resolve(const Document& document, const plugin::Catalog& catalog) {
   static const Json nothing;
-  static const Json empty = Json::object();
   const Json& root = document.root();
   RunPlan plan;
+  for (const char* key : {"layers", "heads"}) {
+    if (!member(root, key, nothing).is_object()) continue;
+    Mistake mistake = document.where("/" + std::string(key));
+    mistake.allowed = "a list of numbers: which of the input are run";
+    mistake.suggestion = fmt::format(
+        "a policy is the value of a pipeline: \"pipelines\": {{\"mixed\": {{\"{}\": {{...}}}}}}", key);
+    throw UserError("a policy belongs to a pipeline", mistake);
+  }
   Values run =
       read_object(document, "", root, run_parameters(), {"pipelines", "attention", "input", "plugin_path"});
   if (run.at("title").is_set()) plan.title = run.at("title").as<std::string>();
@@ -308,6 +336,8 @@ RunPlan resolve(const Document& document, const plugin::Catalog& catalog) {
   if (run.at("queries").is_set()) plan.queries = run.at("queries").as<int64_t>();
   plan.layers = to_integers(run.at("layers"));
   plan.heads = to_integers(run.at("heads"));
+  for (const auto& name : run.at("compare").as<std::vector<Value>>())
+    plan.compare.push_back(name.as<std::string>());
   plan.seed = static_cast<uint64_t>(run.at("seed").as<int64_t>());
   plan.plugin_path = plugin_folders(document);
 
@@ -321,24 +351,23 @@ RunPlan resolve(const Document& document, const plugin::Catalog& catalog) {
                     mistake);
   }
   for (const auto& item : pipelines.items()) {
-    plan.pipelines.push_back(resolve_pipeline(document, item.key(), item.value(), catalog));
+    check_name(item.key(), "pipeline", document.where("/pipelines/" + escape(item.key())));
   }
+  resolve_pipelines(
+      document, pipelines,
+      [&](const std::string& pointer, const Json& list) {
+        return resolve_stages(document, pointer, list, catalog);
+      },
+      plan);
 
-  Values attention =
-      read_object(document, "/attention", member(root, "attention", empty), attention_parameters());
-  if (attention.at("causal").is_set()) plan.attention.causal = attention.at("causal").as<bool>();
-  if (attention.at("scale").is_set()) plan.attention.scale = attention.at("scale").as<double>();
-  const auto& policy = attention.at("on_empty_row").as<std::string>();
-  plan.attention.on_empty_row = policy == "error"   ? EmptyRow::error
-                                : policy == "zeros" ? EmptyRow::zeros
-                                                    : EmptyRow::dense;
+  plan.attention = resolve_attention(document);
   if (plan.mode == Mode::decode && plan.attention.causal == false) {
     Mistake mistake = document.where("/attention/causal");
     mistake.found = "false";
     mistake.allowed = "true: a decoded token cannot see keys that do not exist yet";
     throw UserError("decode is causal", mistake);
   }
-  plan.input = resolve_input(document, member(root, "input", nothing));
+  plan.input = resolve_input(document);
   return plan;
 }
 

@@ -7,6 +7,7 @@
 
 #include "core/config/document.hpp"
 #include "core/config/input_spec.hpp"
+#include "core/config/policy.hpp"
 #include "core/plugin/catalog.hpp"
 
 namespace attnlab::config {
@@ -39,11 +40,16 @@ struct StagePlan {
   std::optional<SelectorPlan> selector;  ///< scorers only
   uint64_t seed = 0;                     ///< mixed with the run's seed
   std::string pointer;                   ///< where the config defines it
+  bool wants_feedback = false;           ///< learns how much attention each key received
 };
 
 struct PipelinePlan {
   std::string name;
-  std::vector<StagePlan> stages;  ///< none: dense attention
+  std::vector<StagePlan> stages;     ///< none: dense attention; of a policy: those of all its variants
+  std::optional<PolicyPlan> policy;  ///< unset: all stages run for all heads of all layers
+
+  /// The name of a stage in results: of a policy, "variant/stage".
+  std::string stage_label(size_t stage) const;
 };
 
 enum class EmptyRow { error, zeros, dense };
@@ -60,7 +66,9 @@ struct AttentionPlan {
 
 struct RunPlan {
   std::string title;
-  std::vector<PipelinePlan> pipelines;
+  std::vector<PipelinePlan> pipelines;  ///< that run
+  std::vector<PipelinePlan> helpers;    ///< that policies may name and "compare" leaves out
+  std::vector<std::string> compare;     ///< empty: all
   AttentionPlan attention;
   InputSpec input;
   Mode mode = Mode::prefill;
@@ -74,12 +82,19 @@ struct RunPlan {
 /// Folders of "plugin_path", absolute. Separate from `resolve` because the catalog must exist first.
 std::vector<std::string> plugin_folders(const Document& document);
 
+/// "input" and "attention" alone, validated: for commands that run no pipeline. Throw UserError.
+InputSpec resolve_input(const Document& document);
+AttentionPlan resolve_attention(const Document& document);
+
 /// Validates the whole document against the catalog and fills in the defaults. Throws UserError for the first
 /// mistake; an unknown masker is Exit::plugin_missing.
 RunPlan resolve(const Document& document, const plugin::Catalog& catalog);
 
 /// A stage with every key written out.
 io::Json to_json(const StagePlan& stage, const plugin::Descriptor& method);
+
+/// A policy as the config has it; `stages` are those of the pipeline as to_json gives them.
+io::Json policy_json(const PipelinePlan& pipeline, const std::vector<io::Json>& stages);
 
 /// The resolved config: a valid config with every default written out.
 io::Json to_json(const RunPlan& plan, const plugin::Catalog& catalog);

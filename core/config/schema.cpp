@@ -33,6 +33,20 @@ Parameter real(std::string key, std::string doc, Value preset = {}) {
   return p;
 }
 
+Parameter bounded(std::string key, double minimum, double maximum, std::string doc, double preset) {
+  Parameter p = real(std::move(key), std::move(doc), {preset});
+  p.minimum = minimum;
+  p.maximum = maximum;
+  return p;
+}
+
+/// A number between 0 and 1, both excluded.
+Parameter open_share(std::string key, std::string doc, double preset) {
+  Parameter p = bounded(std::move(key), 0, 1, std::move(doc), preset);
+  p.minimum_open = p.maximum_open = true;
+  return p;
+}
+
 Parameter choice(std::string key, std::vector<std::string> names, std::string doc, Value preset = {}) {
   Parameter p;
   p.key = std::move(key);
@@ -120,6 +134,14 @@ const std::vector<Parameter>& run_parameters() {
             of_type(ParameterType::string, "title", "Shown in reports; default: the config's file name.");
         return p;
       }(),
+      [] {
+        Parameter p = of_type(
+            ParameterType::list, "compare",
+            "Pipelines to run, in this order; empty means all. The others are there for policies to name.");
+        p.item_type = ParameterType::string;
+        p.default_value = {std::vector<Value>{}};
+        return p;
+      }(),
       choice("mode", {"prefill", "decode", "question"},
              "Which queries are sparse: all at once, the last ones one by one, or the last ones at once.",
              {std::string("prefill")}),
@@ -149,7 +171,8 @@ const std::vector<Parameter>& attention_parameters() {
 }
 
 const std::vector<std::string>& workload_kinds() {
-  static const std::vector<std::string> kinds = {"gaussian", "power_law", "needle"};
+  static const std::vector<std::string> kinds = {"gaussian", "power_law",   "cone",
+                                                 "needle",   "aggregation", "drift"};
   return kinds;
 }
 
@@ -194,20 +217,22 @@ std::vector<Parameter> workload_parameters(const std::string& kind) {
       integer("value_dim", 1, 65536, "Channels of values.", whole(d.value_dim)),
       integer("seed", 0, 9e18, "Seed of the generated tensors.", whole(static_cast<int64_t>(d.seed))),
   };
-  if (kind == "power_law") {
-    Parameter alpha =
-        real("alpha", "The i-th heaviest key has softmax mass proportional to i^-alpha.", {d.alpha});
-    alpha.minimum = 0;
-    alpha.maximum = 10;
-    table.push_back(alpha);
+  if (kind == "power_law" || kind == "cone") {
+    table.push_back(
+        bounded("alpha", 0, 10, "The i-th heaviest key has softmax mass proportional to i^-alpha.", d.alpha));
+  }
+  if (kind == "cone") {
+    table.push_back(
+        bounded("mean_norm", 0, 100,
+                "Length of the keys' common mean, opposite to the queries, in units of sqrt(head_dim).",
+                d.mean_norm));
+    table.push_back(integer(
+        "rank", 0, 64, "Dimensions of the keys' low-rank part, which has the variance of the other noise.",
+        whole(d.rank)));
   }
   if (kind == "needle") {
-    Parameter mass = real("needle_mass", "Share of the softmax mass that the needles hold at the last query.",
-                          {d.needle_mass});
-    mass.minimum = 0;
-    mass.maximum = 1;
-    mass.minimum_open = mass.maximum_open = true;
-    table.push_back(mass);
+    table.push_back(open_share(
+        "needle_mass", "Share of the softmax mass that the needles hold at the last query.", d.needle_mass));
     Parameter depths =
         of_type(ParameterType::list, "depths", "Position of each needle, 0 = first key, 1 = last.");
     depths.item_type = ParameterType::real;
@@ -215,6 +240,19 @@ std::vector<Parameter> workload_parameters(const std::string& kind) {
     depths.maximum = 1;
     depths.default_value = {std::vector<Value>{{0.1}, {0.5}, {0.9}}};
     table.push_back(depths);
+  }
+  if (kind == "aggregation") {
+    table.push_back(open_share("relevant_share", "Share of the keys that are relevant.", d.relevant_share));
+    table.push_back(open_share("relevant_mass",
+                               "Share of the softmax mass that the relevant keys hold at the last query.",
+                               d.relevant_mass));
+  }
+  if (kind == "drift") {
+    table.push_back(bounded("drift_begin", 0, 1,
+                            "Fraction of the sequence from which all clusters are new; 1: never.",
+                            d.drift_begin));
+    table.push_back(
+        integer("clusters", 1, 1 << 20, "Clusters of a KV head, before and after.", whole(d.clusters)));
   }
   return table;
 }
@@ -279,11 +317,14 @@ std::vector<Parameter> selector_parameters(const std::string& selector, const st
 }
 
 std::vector<Parameter> stage_table(const plugin::Descriptor& method, const std::string& selector) {
-  std::vector<Parameter> table = method.parameters;
+  std::vector<Parameter> table;
+  for (const auto& parameter : method.parameters) {
+    if (!parameter.fixed) table.push_back(parameter);
+  }
   auto add = [&](const std::vector<Parameter>& parameters) {
     for (const auto& parameter : parameters) {
       auto same = [&](const auto& own) { return own.key == parameter.key; };
-      if (std::none_of(table.begin(), table.end(), same)) table.push_back(parameter);
+      if (std::none_of(method.parameters.begin(), method.parameters.end(), same)) table.push_back(parameter);
     }
   };
   if (method.facet == plugin::Facet::scorer) add(selector_parameters(selector, method.selector));
@@ -304,9 +345,18 @@ WorkloadSpec to_workload(const std::string& kind, const Values& values) {
   spec.head_dim = extent("head_dim");
   spec.value_dim = extent("value_dim");
   spec.seed = static_cast<uint64_t>(extent("seed"));
-  if (kind == "power_law") spec.alpha = values.at("alpha").as<double>();
+  auto number = [&](const char* key, double& target) {
+    if (auto found = values.find(key); found != values.end()) target = found->second.as<double>();
+  };
+  number("alpha", spec.alpha);
+  number("mean_norm", spec.mean_norm);
+  number("needle_mass", spec.needle_mass);
+  number("relevant_share", spec.relevant_share);
+  number("relevant_mass", spec.relevant_mass);
+  number("drift_begin", spec.drift_begin);
+  if (kind == "cone") spec.rank = extent("rank");
+  if (kind == "drift") spec.clusters = extent("clusters");
   if (kind == "needle") {
-    spec.needle_mass = values.at("needle_mass").as<double>();
     for (const auto& depth : values.at("depths").as<std::vector<Value>>())
       spec.depths.push_back(depth.as<double>());
   }

@@ -23,7 +23,7 @@ Values read_object(const Document& document, const std::string& pointer, const i
                    const std::vector<plugin::Parameter>& parameters,
                    const std::vector<std::string>& extra_keys = {}, const KeyHint& hint = {});
 
-/// Top-level scalars: title, mode, queries, layers, heads, seed.
+/// Top-level keys beside the objects: title, compare, mode, queries, layers, heads, seed.
 const std::vector<plugin::Parameter>& run_parameters();
 /// "attention".
 const std::vector<plugin::Parameter>& attention_parameters();
@@ -43,7 +43,8 @@ std::vector<plugin::Parameter> selector_parameters(const std::string& selector,
                                                    const std::string& default_selector);
 const std::vector<std::string>& selector_names();
 /// All keys of a stage beside "masker": the method's own, those of any stage and, for a scorer, those of
-/// `selector`. A method's own parameter wins over one of the same name, such as its own "seed".
+/// `selector`. A method's own parameter wins over one of the same name, such as its own "seed". What a preset
+/// fixes is not among them.
 std::vector<plugin::Parameter> stage_table(const plugin::Descriptor& method, const std::string& selector);
 
 /// Regular expression of the names of pipelines and stages, which also name folders.

@@ -22,8 +22,8 @@ class Archive {
   /// In the order of the file.
   const std::vector<std::string>& names() const;
   bool contains(const std::string& name) const { return index_.contains(name); }
-  /// Throws UserError naming the nearest tensors when there is none of this name, or when its data are
-  /// damaged.
+  /// "__metadata__/KEY", unless a tensor has that name, is the text of metadata()[KEY] as uint8. Throws
+  /// UserError naming the nearest tensors when there is none of this name, or when its data are damaged.
   tensor::Tensor read(const std::string& name) const;
   /// "__metadata__" of a safetensors file; empty for .npz.
   const std::map<std::string, std::string>& metadata() const;
@@ -31,6 +31,7 @@ class Archive {
  private:
   using File = std::variant<NpzFile, SafetensorsFile>;
   Archive(std::string path, File file);
+  tensor::Tensor metadata_text(const std::string& key) const;
 
   std::string path_;
   File file_;

@@ -212,6 +212,13 @@ void SafetensorsFile::check_offsets() const {
   }
 }
 
+std::string_view safetensors_name(DType dtype) {
+  for (const auto& entry : type_names) {
+    if (entry.dtype == dtype) return entry.name;
+  }
+  ATTNLAB_CHECK(false, "every type of ours has a name");
+}
+
 tensor::Tensor SafetensorsFile::read(size_t index) const {
   ATTNLAB_CHECK(index < entries_.size(), path_);
   const Entry& entry = entries_[index];

@@ -6,6 +6,8 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/tensor/tensor.hpp"
@@ -45,5 +47,15 @@ class SafetensorsFile {
   std::vector<Entry> entries_;
   std::map<std::string, std::string> metadata_;
 };
+
+/// "F32" for float32, as headers name it.
+std::string_view safetensors_name(tensor::DType dtype);
+
+/// Writes the tensors in the given order, the data section aligned to 64 bytes so that it can be mapped;
+/// equal input gives equal bytes. The file appears complete or not at all. Throws UserError for bad or
+/// repeated names, and with Exit::failed when it cannot be written.
+void write_safetensors(const std::string& path,
+                       std::span<const std::pair<std::string, tensor::Tensor>> tensors,
+                       const std::map<std::string, std::string>& metadata = {});
 
 }  // namespace attnlab::io

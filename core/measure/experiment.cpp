@@ -10,8 +10,10 @@
 #include <mutex>
 
 #include "core/base/parallel.hpp"
+#include "core/config/resolve_policy.hpp"
 #include "core/io/atomic_file.hpp"
 #include "core/kernels/select.hpp"
+#include "core/measure/cost.hpp"
 #include "core/measure/picture.hpp"
 #include "core/measure/reference.hpp"
 #include "core/measure/row_metrics.hpp"
@@ -25,18 +27,11 @@ using base::UserError;
 
 constexpr int64_t default_queries = 64;
 
+/// Queries that are attended together between two looks at the clock and at Ctrl-C.
+constexpr int64_t chunk = 1024;
+
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-int64_t measured_queries(const config::RunPlan& plan, const data::Geometry& geometry) {
-  if (plan.queries) return *plan.queries;
-  return plan.mode == config::Mode::prefill ? geometry.queries : std::min(default_queries, geometry.queries);
-}
-
-std::vector<int> wanted_layers(const config::RunPlan& plan, const data::Source& source) {
-  if (plan.layers.empty()) return source.layers();
-  return {plan.layers.begin(), plan.layers.end()};
 }
 
 /// Largest of values that arrive from several threads.
@@ -59,13 +54,15 @@ class LayerRun {
  public:
   LayerRun(const std::vector<Pipeline>& pipelines, const data::LayerProblem& problem,
            const data::Geometry& geometry, const ExperimentOptions& options, int64_t query_begin,
-           int64_t query_count, bool only_layer, std::vector<PipelineTotals>& totals, PictureCounter& picture)
+           int64_t query_count, bool only_layer, std::vector<PipelineTotals>& totals, PictureCounter& picture,
+           CostCounter& cost)
       : problem_(problem),
         geometry_(geometry),
         options_(options),
         query_begin_(query_begin),
         totals_(totals),
-        picture_(picture) {
+        picture_(picture),
+        cost_(cost) {
     for (const auto& pipeline : pipelines) {
       tables_.emplace_back(geometry.batch, geometry.query_heads, query_count);
       if (!options.dump.any()) continue;
@@ -79,6 +76,7 @@ class LayerRun {
   void visit(const TileOutcome& outcome) {
     const attention::Tile& tile = *outcome.tile;
     PipelineTotals& totals = totals_[outcome.pipeline];
+    cost_.add(outcome);
     for (int64_t row = 0; row < tile.rows(); ++row) {
       const int64_t query = tile.query_of(row) - query_begin_;
       const int64_t head = tile.head_of(row);
@@ -132,6 +130,7 @@ class LayerRun {
   int64_t query_begin_;
   std::vector<PipelineTotals>& totals_;
   PictureCounter& picture_;
+  CostCounter& cost_;
   std::vector<RowTable> tables_;
   std::vector<std::unique_ptr<Dump>> dumps_;
   std::atomic<double> expected_difference_{-1}, mass_difference_{-1};
@@ -155,44 +154,16 @@ class Pacer {
   int64_t done_ = 0, total_;
 };
 
-/// Queries that are attended together between two looks at the clock and at Ctrl-C.
-constexpr int64_t chunk = 1024;
+}  // namespace
 
-void run_layer(const config::RunPlan& plan, attention::Session& session, attention::Engine& engine,
-               const std::vector<int64_t>& kv_heads, int64_t begin, int64_t count, LayerRun& layer,
-               Pacer& pacer) {
-  const data::Geometry& geometry = session.geometry();
-  const attention::Visitor visit = [&](const TileOutcome& outcome) { layer.visit(outcome); };
-  // Query i of Sq sits at position i + Sk - Sq.
-  const int64_t offset = geometry.keys - geometry.queries;
-  if (plan.mode == config::Mode::decode) {
-    session.append(begin + offset);
-    session.end_prompt();
-    engine.attend_prompt(session, begin, kv_heads);
-    session.end_step();
-    for (int64_t query = begin; query < begin + count; ++query) {
-      session.append(query + offset + 1);
-      engine.attend(session, query, 1, kv_heads, visit);
-      session.end_step();
-      pacer.advance(1);
-    }
-    return;
-  }
-  if (plan.mode == config::Mode::question) {
-    session.append(begin + offset);
-    session.end_prompt();
-    engine.attend_prompt(session, begin, kv_heads);
-    session.end_step();
-    session.append(geometry.keys);
-  } else {
-    session.append(geometry.keys);
-    session.end_prompt();
-  }
-  for (int64_t query = begin; query < begin + count; query += chunk) {
-    const int64_t rows = std::min(chunk, begin + count - query);
-    engine.attend(session, query, rows, kv_heads, visit);
-    pacer.advance(rows);
-  }
+int64_t measured_queries(const config::RunPlan& plan, const data::Geometry& geometry) {
+  if (plan.queries) return *plan.queries;
+  return plan.mode == config::Mode::prefill ? geometry.queries : std::min(default_queries, geometry.queries);
+}
+
+std::vector<int> wanted_layers(const config::RunPlan& plan, const data::Source& source) {
+  if (plan.layers.empty()) return source.layers();
+  return {plan.layers.begin(), plan.layers.end()};
 }
 
 InputRecord describe_input(const config::RunPlan& plan, const data::Source& source,
@@ -212,16 +183,66 @@ InputRecord describe_input(const config::RunPlan& plan, const data::Source& sour
   for (int layer : wanted_layers(plan, source)) input.layers.push_back(layer);
   input.causal = attention.causal;
   input.scale = double{attention.scale};
+  input.kv_bytes_per_token = static_cast<double>(g.head_dim + g.value_dim) * sizeof(float);
   return input;
 }
 
-StageRecord describe_stage(const config::StagePlan& plan, const plugin::Descriptor& method) {
-  StageRecord record{plan.name, plan.masker, to_json(plan, method)};
-  for (const char* key : {"masker", "name"}) record.parameters.erase(key);
+/// Name, stages and policy; `descriptors` are those of the stages.
+PipelineRecord describe_pipeline(const config::PipelinePlan& plan,
+                                 const std::vector<const plugin::Descriptor*>& descriptors) {
+  PipelineRecord record;
+  record.name = plan.name;
+  std::vector<io::Json> stages;
+  for (size_t s = 0; s < plan.stages.size(); ++s) {
+    const config::StagePlan& stage = plan.stages[s];
+    const plugin::Descriptor& method = *descriptors[s];
+    io::Json parameters = stages.emplace_back(to_json(stage, method));
+    for (const char* key : {"masker", "name"}) parameters.erase(key);
+    // A config may not give what a preset fixes; a reader wants to know it.
+    for (size_t i = 0; i < method.parameters.size(); ++i) {
+      if (method.parameters[i].fixed) parameters[method.parameters[i].key] = to_json(stage.values[i]);
+    }
+    record.stages.push_back({plan.stage_label(s), stage.masker, parameters});
+  }
+  if (plan.policy) record.policy = policy_json(plan, stages);
   return record;
 }
 
-}  // namespace
+void attend_by_mode(config::Mode mode, attention::Session& session, attention::Engine& engine,
+                    const std::vector<int64_t>& kv_heads, int64_t begin, int64_t count,
+                    const attention::Visitor& visit, const std::function<void(int64_t)>& advance) {
+  const data::Geometry& geometry = session.geometry();
+  // Query i of Sq sits at position i + Sk - Sq.
+  const int64_t offset = geometry.keys - geometry.queries;
+  if (mode == config::Mode::decode) {
+    session.append(begin + offset);
+    session.end_prompt();
+    engine.attend_prompt(session, begin, kv_heads);
+    session.end_step();
+    for (int64_t query = begin; query < begin + count; ++query) {
+      session.append(query + offset + 1);
+      engine.attend(session, query, 1, kv_heads, visit);
+      session.end_step();
+      advance(1);
+    }
+    return;
+  }
+  if (mode == config::Mode::question) {
+    session.append(begin + offset);
+    session.end_prompt();
+    engine.attend_prompt(session, begin, kv_heads);
+    session.end_step();
+    session.append(geometry.keys);
+  } else {
+    session.append(geometry.keys);
+    session.end_prompt();
+  }
+  for (int64_t query = begin; query < begin + count; query += chunk) {
+    const int64_t rows = std::min(chunk, begin + count - query);
+    engine.attend(session, query, rows, kv_heads, visit);
+    advance(rows);
+  }
+}
 
 attention::AttentionOptions attention_options(const config::RunPlan& plan, const data::Source& source) {
   attention::AttentionOptions options;
@@ -263,15 +284,18 @@ void check_plan(const config::RunPlan& plan, const data::Source& source, const c
   if (plan.mode == config::Mode::decode && !attention_options(plan, source).causal) {
     refuse("/mode", "decode is causal, and this input is not", "decode", "prefill | question");
   }
+  const std::vector<int> run = wanted_layers(plan, source);
+  for (const auto& pipeline : plan.pipelines) {
+    config::check_policy(pipeline, document, source.layers(), run, geometry.query_heads, geometry.group());
+  }
   const uint64_t bytes = dump_bytes(options.dump, geometry, measured_queries(plan, geometry)) *
-                         plan.pipelines.size() * wanted_layers(plan, source).size();
+                         plan.pipelines.size() * run.size();
   if (bytes > options.max_dump_bytes) {
     throw UserError(
         "the dump would be too large",
         {.found = fmt::format("{} bytes ({:.1f} GiB): {} pipelines x {} layers x {} x {} x {} rows", bytes,
-                              static_cast<double>(bytes) / (1 << 30), plan.pipelines.size(),
-                              wanted_layers(plan, source).size(), geometry.batch, geometry.query_heads,
-                              measured_queries(plan, geometry)),
+                              static_cast<double>(bytes) / (1 << 30), plan.pipelines.size(), run.size(),
+                              geometry.batch, geometry.query_heads, measured_queries(plan, geometry)),
          .allowed = fmt::format("at most {} bytes (--max-dump-bytes)", options.max_dump_bytes),
          .suggestion = "choose fewer --layers or --queries, or raise --max-dump-bytes"});
   }
@@ -297,6 +321,7 @@ RunRecord run_experiment(const config::RunPlan& plan, const std::vector<Pipeline
   run.input = describe_input(plan, source, attention);
   std::vector<PipelineTotals> totals(pipelines.size());
   PictureCounter picture(layers.front(), heads.front(), begin, count, geometry.keys, pipelines.size());
+  CostCounter cost(pipelines.size());
   attention::Engine engine(options.execution);
   Pacer pacer(options, count * static_cast<int64_t>(layers.size()));
   for (int layer_id : layers) {
@@ -304,9 +329,13 @@ RunRecord run_experiment(const config::RunPlan& plan, const std::vector<Pipeline
     const data::LayerProblem problem = source.load(layer_id);
     run.time.load_seconds += seconds_since(load_start);
     attention::Session session(pipelines, problem, geometry, attention);
-    LayerRun layer(pipelines, problem, geometry, options, begin, count, layers.size() == 1, totals, picture);
-    run_layer(plan, session, engine, kv_heads, begin, count, layer, pacer);
+    LayerRun layer(pipelines, problem, geometry, options, begin, count, layers.size() == 1, totals, picture,
+                   cost);
+    attend_by_mode(
+        plan.mode, session, engine, kv_heads, begin, count,
+        [&](const TileOutcome& outcome) { layer.visit(outcome); }, [&](int64_t n) { pacer.advance(n); });
     layer.commit_dumps();
+    cost.add_state(session);
 
     std::vector<HeadRecord> records;
     for (size_t p = 0; p < pipelines.size(); ++p) {
@@ -323,18 +352,17 @@ RunRecord run_experiment(const config::RunPlan& plan, const std::vector<Pipeline
     run.input.true_mass_difference = std::max(run.input.true_mass_difference, layer.mass_difference());
   }
 
+  run.input.dense_bytes_per_query = cost.dense_bytes_per_query();
   const attention::Clocks& clocks = engine.clocks();
   for (size_t p = 0; p < pipelines.size(); ++p) {
-    PipelineRecord record;
-    record.name = pipelines[p].name();
-    for (size_t s = 0; s < pipelines[p].stages().size(); ++s) {
-      record.stages.push_back(
-          describe_stage(plan.pipelines[p].stages[s], pipelines[p].stages()[s].masker.descriptor()));
-    }
+    std::vector<const plugin::Descriptor*> descriptors;
+    for (const auto& stage : pipelines[p].stages()) descriptors.push_back(&stage.masker.descriptor());
+    PipelineRecord record = describe_pipeline(plan.pipelines[p], descriptors);
     record.quality = quality_of(totals[p].rows, totals[p].empty_rows);
     record.active = picture.take_active(p);
     record.reference_error = totals[p].reference_error;
     record.state_bytes = totals[p].state_bytes;
+    record.cost = cost.cost(p, pipelines[p], clocks);
     PipelineTime time{record.name, clocks.attend[p], {}};
     for (size_t s = 0; s < record.stages.size(); ++s) {
       time.stages.emplace_back(record.stages[s].name, clocks.stages[p][s]);
@@ -364,15 +392,14 @@ RunRecord run_experiment(const config::RunPlan& plan, const std::vector<Pipeline
 
 PipelineRecord failed_pipeline(const config::PipelinePlan& plan, const plugin::Catalog& catalog,
                                const std::string& failure) {
-  PipelineRecord record;
-  record.name = plan.name;
+  std::vector<const plugin::Descriptor*> descriptors;
+  for (const auto& stage : plan.stages) descriptors.push_back(&catalog.find(stage.masker)->descriptor);
+  PipelineRecord record = describe_pipeline(plan, descriptors);
   record.failure = failure;
-  for (const auto& stage : plan.stages) {
-    record.stages.push_back(describe_stage(stage, catalog.find(stage.masker)->descriptor));
-  }
   constexpr double none = std::numeric_limits<double>::quiet_NaN();
   const Summary nothing{0, none, none, none, none, none};
   record.quality = {nothing, nothing, nothing, nothing, nothing, 0};
+  record.cost.attended_bytes_per_query = none;
   return record;
 }
 

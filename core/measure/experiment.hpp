@@ -28,7 +28,23 @@ struct ExperimentOptions {
 /// The attention numbers of a run: the config's, else what the source states, else the defaults.
 attention::AttentionOptions attention_options(const config::RunPlan& plan, const data::Source& source);
 
-/// Everything that can be checked before work starts: layers, heads, number of queries, dump size.
+/// The layers and the number of last queries that a run covers.
+std::vector<int> wanted_layers(const config::RunPlan& plan, const data::Source& source);
+int64_t measured_queries(const config::RunPlan& plan, const data::Geometry& geometry);
+
+InputRecord describe_input(const config::RunPlan& plan, const data::Source& source,
+                           const attention::AttentionOptions& attention);
+/// Name, stages and policy; `descriptors` are those of the stages.
+PipelineRecord describe_pipeline(const config::PipelinePlan& plan,
+                                 const std::vector<const plugin::Descriptor*>& descriptors);
+
+/// Attends queries [begin, begin + count) of a fresh session as the mode says: all keys first, or appended as
+/// the queries go. `advance` is called with the number of queries done, between calls of the engine.
+void attend_by_mode(config::Mode mode, attention::Session& session, attention::Engine& engine,
+                    const std::vector<int64_t>& kv_heads, int64_t begin, int64_t count,
+                    const attention::Visitor& visit, const std::function<void(int64_t)>& advance);
+
+/// Everything that can be checked before work starts: layers, heads, policies, number of queries, dump size.
 void check_plan(const config::RunPlan& plan, const data::Source& source, const config::Document& document,
                 const ExperimentOptions& options);
 

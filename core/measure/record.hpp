@@ -61,16 +61,35 @@ struct StageRecord {
   io::Json parameters;  ///< as a user would write them
 };
 
+/// Memory and search of one stage for one KV head, averaged over layers, sequences and KV heads.
+struct StageCost {
+  std::string name;
+  double index_bytes_per_token = 0;  ///< columns per token and per page, as allocated at the end of the run
+  double index_bytes_per_sequence = 0;  ///< columns per sequence
+  double state_bytes_per_token = 0;     ///< opaque state, by the method's own account
+  double search_bytes_per_query = 0;    ///< read to choose, as if each query were answered alone
+};
+
+/// What a pipeline costs. A query is one position of a KV head: its query heads share what they read.
+struct Cost {
+  std::vector<StageCost> stages;
+  double attended_bytes_per_query = 0;  ///< keys and values that any query head of the group attends to
+
+  double search_bytes_per_query() const;
+};
+
 /// One pipeline over all rows of a run.
 struct PipelineRecord {
   std::string name;
   std::string failure;              ///< why it has no figures (`run --isolate`); empty: it has
   std::vector<StageRecord> stages;  ///< none: dense attention
+  io::Json policy;                  ///< which stages run for which layers and heads; null: all for all
   Quality quality;
   std::vector<uint32_t> active;  ///< [rows * columns] active entries of each block of the run's plane
   double reference_error =
       -1;  ///< largest relative deviation from the double-precision reference; -1: not asked for
   uint64_t state_bytes = 0;  ///< key-side state at the end of the run, all layers together
+  Cost cost;
 };
 
 /// What was attended to.
@@ -82,6 +101,8 @@ struct InputRecord {
   std::vector<int64_t> layers;
   bool causal = true;
   double scale = 1;
+  double kv_bytes_per_token = 0;     ///< one key and one value of a KV head, float32
+  double dense_bytes_per_query = 0;  ///< keys and values that dense attention reads for a query of a KV head
   double expected_output_difference = -1;  ///< max |dense - the trace's own output|; -1: the input has none
   double true_mass_difference = -1;  ///< max |softmax - the workload's exact ground truth|; -1: it has none
 };

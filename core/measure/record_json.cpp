@@ -42,6 +42,21 @@ int count_width(const RunRecord& run) {
   return io::width_of(largest);
 }
 
+Json cost_json(const Cost& cost) {
+  Json json;
+  json["search_bytes_per_query"] = cost.search_bytes_per_query();
+  json["attended_bytes_per_query"] = cost.attended_bytes_per_query;
+  Json& stages = json["stages"] = Json::array();
+  for (const StageCost& stage : cost.stages) {
+    stages.push_back({{"name", stage.name},
+                      {"index_bytes_per_token", stage.index_bytes_per_token},
+                      {"index_bytes_per_sequence", stage.index_bytes_per_sequence},
+                      {"state_bytes_per_token", stage.state_bytes_per_token},
+                      {"search_bytes_per_query", stage.search_bytes_per_query}});
+  }
+  return json;
+}
+
 Json pipeline_json(const PipelineRecord& pipeline) {
   Json json;
   json["name"] = pipeline.name;
@@ -54,9 +69,11 @@ Json pipeline_json(const PipelineRecord& pipeline) {
     stage_json["parameters"] = stage.parameters;
     stages.push_back(std::move(stage_json));
   }
+  if (!pipeline.policy.is_null()) json["policy"] = pipeline.policy;
   json["quality"] = pipeline.failure.empty() ? quality_json(pipeline.quality) : Json(nullptr);
   json["reference_error"] = optional_figure(pipeline.reference_error);
   json["state_bytes"] = pipeline.state_bytes;
+  json["cost"] = pipeline.failure.empty() ? cost_json(pipeline.cost) : Json(nullptr);
   return json;
 }
 
@@ -75,12 +92,20 @@ Json input_json(const InputRecord& input) {
   json["layers"] = input.layers;
   json["causal"] = input.causal;
   json["scale"] = input.scale;
+  json["kv_bytes_per_token"] = input.kv_bytes_per_token;
+  json["dense_bytes_per_query"] = input.dense_bytes_per_query;
   json["expected_output_difference"] = optional_figure(input.expected_output_difference);
   json["true_mass_difference"] = optional_figure(input.true_mass_difference);
   return json;
 }
 
 }  // namespace
+
+double Cost::search_bytes_per_query() const {
+  double bytes = 0;
+  for (const StageCost& stage : stages) bytes += stage.search_bytes_per_query;
+  return bytes;
+}
 
 Json result_json(const RunRecord& run) {
   Json json;

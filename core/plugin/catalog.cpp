@@ -91,11 +91,16 @@ void Catalog::add(const ProbedFile& file) {
     refused_.push_back(file);
     return;
   }
-  for (const auto& method : file.methods) {
-    CatalogEntry entry{method, file.path, file.note};
-    auto [place, added] = entries_.emplace(method.id, entry);
+  const auto hold = [&](const Descriptor& descriptor) {
+    CatalogEntry entry{descriptor, file.path, file.note};
+    auto [place, added] = entries_.emplace(descriptor.id, entry);
     // The same file reached through two folders shadows nothing.
     if (!added && place->second.file != file.path) shadowed_.push_back(entry);
+    return added;
+  };
+  for (const auto& method : file.methods) {
+    if (!hold(method)) continue;
+    for (const auto& preset : method.presets) hold(with_preset(method, preset));
   }
 }
 
@@ -106,8 +111,10 @@ const CatalogEntry* Catalog::find(const std::string& id) const {
 
 std::string Catalog::why_missing(const std::string& id) const {
   for (const auto& file : refused_) {
-    const auto& ids = file.note.ids;
-    if (std::find(ids.begin(), ids.end(), id) != ids.end()) {
+    const auto holds = [&](const std::string& method) {
+      return id == method || id.starts_with(method + ".");
+    };
+    if (std::any_of(file.note.ids.begin(), file.note.ids.end(), holds)) {
       return file.path + " holds it but cannot be used: " + file.refused;
     }
   }
@@ -133,6 +140,9 @@ void Catalog::add_static(const attnlab_plugin_entry& entry, const std::string& n
   for (uint64_t i = 0; i < library.method_count; ++i) {
     Descriptor descriptor = from_abi(*library.methods[i]);
     entries_.insert_or_assign(descriptor.id, CatalogEntry{descriptor, name, {}});
+    for (const auto& preset : descriptor.presets) {
+      entries_.insert_or_assign(preset.id, CatalogEntry{with_preset(descriptor, preset), name, {}});
+    }
   }
   static_[name] = &entry;
 }

@@ -39,14 +39,14 @@ struct Examined {
 /// Probes every file of the search path, in its order. Never throws for what a file does.
 std::vector<Examined> examine(const SearchPath& search, const std::string& program);
 
-/// A method and the file that holds it.
+/// A method, or a preset of one, and the file that holds it.
 struct CatalogEntry {
   Descriptor descriptor;
   std::string file;
   ElfNote note;
 };
 
-/// The first file that holds an id wins. Reading is thread-safe.
+/// The first file that holds an id wins; a method brings its presets. Reading is thread-safe.
 class Catalog {
  public:
   /// Takes the methods of what `examine` finds. A file named with --plugin that cannot be used is an error

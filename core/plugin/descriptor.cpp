@@ -44,6 +44,51 @@ void check_parameter(const Descriptor& d, const Parameter& p) {
   }
 }
 
+/// Preset `p` of `d` gives `json` to the parameter `key`.
+void fix(const Descriptor& d, Preset& p, const std::string& key, const io::Json& json) {
+  const auto parameter = std::find_if(d.parameters.begin(), d.parameters.end(),
+                                      [&](const auto& candidate) { return candidate.key == key; });
+  if (parameter == d.parameters.end())
+    refuse(d, "preset " + p.id + " fixes \"" + key + "\", which is no parameter");
+  if (parameter->type == ParameterType::path)
+    refuse(d, "preset " + p.id + " fixes \"" + key + "\", which names a file");
+  const auto same = [&](const auto& other) { return other.first == key; };
+  if (std::any_of(p.fixed.begin(), p.fixed.end(), same))
+    refuse(d, "preset " + p.id + " fixes \"" + key + "\" twice");
+  p.fixed.emplace_back(key, parse_value(*parameter, json, {.pointer = "/presets/" + p.id + "/" + key}));
+}
+
+Preset from_abi(const Descriptor& d, const attnlab_preset& preset) {
+  Preset p{text_of(preset.id), text_of(preset.summary), {}};
+  for (uint64_t i = 0; i < preset.count; ++i) {
+    const std::string key = text_of(preset.keys[i]);
+    io::Json value;
+    for (const auto& parameter : d.parameters) {
+      if (parameter.key != key) continue;
+      if (preset.values[i].type != static_cast<int32_t>(parameter.type)) {
+        refuse(d, "preset " + p.id + " gives \"" + key + "\" a value of another type");
+      }
+      value = to_json(value_from_abi(preset.values[i], parameter));
+    }
+    fix(d, p, key, value);
+  }
+  return p;
+}
+
+void check_presets(const Descriptor& d) {
+  std::vector<std::string> ids;
+  for (const auto& preset : d.presets) {
+    if (!is_id(preset.id) || !preset.id.starts_with(d.id + ".") || preset.id.size() == d.id.size() + 1) {
+      refuse(d, "the id of a preset is \"" + d.id + ".\" and a name, found \"" + preset.id + "\"");
+    }
+    if (preset.summary.empty()) refuse(d, "preset " + preset.id + " needs a summary");
+    if (preset.fixed.empty()) refuse(d, "preset " + preset.id + " fixes no parameter");
+    if (std::find(ids.begin(), ids.end(), preset.id) != ids.end())
+      refuse(d, "two presets have the id " + preset.id);
+    ids.push_back(preset.id);
+  }
+}
+
 /// What every method must keep, wherever its description comes from.
 void check(const Descriptor& d) {
   if (!is_id(d.id)) {
@@ -54,6 +99,7 @@ void check(const Descriptor& d) {
   if (name_of(d.facet) == "unknown") refuse(d, "unknown facet");
   if (d.facet == Facet::scorer && d.selector.empty()) refuse(d, "a scorer needs a default selector");
   for (const auto& parameter : d.parameters) check_parameter(d, parameter);
+  check_presets(d);
 }
 
 }  // namespace
@@ -82,9 +128,25 @@ std::string flag_names(uint64_t flags) {
   return base::join(words);
 }
 
+Descriptor with_preset(const Descriptor& method, const Preset& preset) {
+  Descriptor d = method;
+  d.id = preset.id;
+  d.summary = preset.summary;
+  d.presets.clear();
+  for (auto& parameter : d.parameters) {
+    for (const auto& [key, value] : preset.fixed) {
+      if (parameter.key != key) continue;
+      parameter.fixed = true;
+      parameter.required = false;
+      parameter.default_value = value;
+    }
+  }
+  return d;
+}
+
 Descriptor from_abi(const attnlab_method& method) {
   Descriptor d;
-  d.id = text_of(method.id);
+  d.id = d.method = text_of(method.id);
   d.summary = text_of(method.summary);
   d.paper = text_of(method.paper);
   d.version = text_of(method.version);
@@ -93,6 +155,7 @@ Descriptor from_abi(const attnlab_method& method) {
   d.flags = method.flags;
   for (uint64_t i = 0; i < method.parameter_count; ++i)
     d.parameters.push_back(from_abi(*method.parameters[i]));
+  for (uint64_t i = 0; i < method.preset_count; ++i) d.presets.push_back(from_abi(d, method.presets[i]));
   check(d);
   const auto* table = method.masker;
   if (d.facet == Facet::masker && (table == nullptr || table->select == nullptr)) {
@@ -119,12 +182,18 @@ io::Json to_json(const Descriptor& d) {
   json["selector"] = d.selector;
   json["parameters"] = io::Json::array();
   for (const auto& parameter : d.parameters) json["parameters"].push_back(to_json(parameter));
+  json["presets"] = io::Json::array();
+  for (const auto& preset : d.presets) {
+    io::Json fixed = io::Json::object();
+    for (const auto& [key, value] : preset.fixed) fixed[key] = to_json(value);
+    json["presets"].push_back({{"id", preset.id}, {"summary", preset.summary}, {"fixed", fixed}});
+  }
   return json;
 }
 
 Descriptor descriptor_from_json(const io::Json& json) {
   Descriptor d;
-  d.id = json.at("id");
+  d.id = d.method = json.at("id");
   d.facet = static_cast<Facet>(whole_number<int32_t>(json.at("facet")));
   d.flags = whole_number<uint64_t>(json.at("flags"));
   d.summary = printable(json.at("summary"));
@@ -132,6 +201,10 @@ Descriptor descriptor_from_json(const io::Json& json) {
   d.version = printable(json.at("version"));
   d.selector = json.at("selector");
   for (const auto& parameter : json.at("parameters")) d.parameters.push_back(parameter_from_json(parameter));
+  for (const auto& preset : json.at("presets")) {
+    Preset& p = d.presets.emplace_back(Preset{preset.at("id"), printable(preset.at("summary")), {}});
+    for (const auto& [key, value] : preset.at("fixed").items()) fix(d, p, key, value);
+  }
   check(d);
   return d;
 }

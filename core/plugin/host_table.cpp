@@ -104,14 +104,21 @@ bool HostContext::cancelled() {
 attnlab_status HostContext::open_artifact(const std::string& path, const std::string& name,
                                           attnlab_tensor& out) {
   std::lock_guard lock(mutex_);
-  auto archive = archives_.find(path);
-  if (archive == archives_.end()) archive = archives_.emplace(path, io::Archive::open(path)).first;
-  tensor::Tensor value = archive->second.read(name);
-  // Half precision has no code in the ABI: weights are handed over in float32.
-  if (dtype_code(value.dtype()) == 0) value = value.to_f32();
-  if (value.rank() > 8) {
-    throw base::UserError("tensor \"" + name + "\" has more than 8 axes", {.file = path});
+  auto file = weight_files_.find(path);
+  if (file == weight_files_.end())
+    file = weight_files_.emplace(path, WeightFile{io::Archive::open(path), {}}).first;
+  auto& [archive, tensors] = file->second;
+  auto found = tensors.find(name);
+  if (found == tensors.end()) {
+    tensor::Tensor read = archive.read(name);
+    // Half precision has no code in the ABI: weights are handed over in float32.
+    if (dtype_code(read.dtype()) == 0) read = read.to_f32();
+    if (read.rank() > 8) {
+      throw base::UserError("tensor \"" + name + "\" has more than 8 axes", {.file = path});
+    }
+    found = tensors.emplace(name, std::move(read)).first;
   }
+  const tensor::Tensor& value = found->second;
   out.dtype = dtype_code(value.dtype());
   out.rank = static_cast<int32_t>(value.rank());
   out.data = value.bytes();
@@ -121,7 +128,6 @@ attnlab_status HostContext::open_artifact(const std::string& path, const std::st
     out.stride[axis] = stride;
     stride *= value.shape()[axis];
   }
-  opened_.push_back(value);
   return ATTNLAB_OK;
 }
 

@@ -41,9 +41,13 @@ class HostContext {
   attnlab_host table_{};
   mutable std::mutex mutex_;
   std::map<std::string, std::vector<double>> metrics_;
-  std::map<std::string, io::Archive> archives_;
+  /// A weight file and what was read of it; views of the plugin point into these, so nothing is dropped.
+  struct WeightFile {
+    io::Archive archive;
+    std::map<std::string, tensor::Tensor> tensors;
+  };
+  std::map<std::string, WeightFile> weight_files_;
   std::atomic<bool> fpu_changed_{false};
-  std::vector<tensor::Tensor> opened_;  // views of the plugin point into these
 };
 
 }  // namespace attnlab::plugin

@@ -31,7 +31,7 @@ Masker::Masker(const Catalog& catalog, const CatalogEntry& entry, const std::vec
     const attnlab_plugin_entry* linked = catalog.static_entry(entry.file);
     const attnlab_library& library =
         linked != nullptr ? library_of(*linked, entry.file) : load_library(entry.file, warnings_);
-    table_ = find_method(library, descriptor_.id).masker;
+    table_ = find_method(library, descriptor_.method).masker;
   } catch (const base::UserError& error) {
     if (error.exit() == base::Exit::plugin_broken) record_failure(pipeline, error.summary(), error.what());
     throw;

@@ -63,6 +63,7 @@ struct Parameter {
   ParameterType type = ParameterType::integer;
   ParameterType item_type = ParameterType::integer;  ///< of LIST
   bool required = false;
+  bool fixed = false;  ///< by a preset, at the default: users cannot give it
   std::string unit, doc, since;
   double minimum = -std::numeric_limits<double>::infinity();
   double maximum = std::numeric_limits<double>::infinity();
@@ -99,6 +100,9 @@ Integer whole_number(const io::Json& json) {
   if (!fits) throw base::UserError("not a whole number in range", {.found = json.type_name()});
   return json.get<Integer>();
 }
+
+/// A value of the layout of abi.h, of a parameter of this type.
+Value value_from_abi(const attnlab_value& value, const Parameter& parameter);
 
 /// Values in the layout of abi.h, with the memory they point to. Immovable because of those pointers.
 class ValuePack {

@@ -123,6 +123,10 @@ Parameter from_abi(const attnlab_parameter& p) {
   return result;
 }
 
+Value value_from_abi(const attnlab_value& value, const Parameter& p) {
+  return value_from_abi(value, p.type, p.item_type, p.enum_names);
+}
+
 Json to_json(const Parameter& p) {
   Json json;
   json["key"] = p.key;

@@ -90,11 +90,16 @@ Answer run_probe(const std::string& path, const std::string& program) {
 
 /// The note answers "what is in it?" before any code runs, so it must say the same as the code.
 std::string wrong_identity(const ElfNote& note, const std::vector<Descriptor>& methods) {
-  std::vector<std::string> said = note.ids, held;
-  for (const auto& method : methods) held.push_back(method.id);
+  std::vector<std::string> said = note.ids, held, every;
+  for (const auto& method : methods) {
+    held.push_back(method.id);
+    every.push_back(method.id);
+    for (const auto& preset : method.presets) every.push_back(preset.id);
+  }
   std::sort(said.begin(), said.end());
   std::sort(held.begin(), held.end());
-  if (const auto twice = std::adjacent_find(held.begin(), held.end()); twice != held.end()) {
+  std::sort(every.begin(), every.end());
+  if (const auto twice = std::adjacent_find(every.begin(), every.end()); twice != every.end()) {
     return "it holds two methods of the id \"" + *twice + "\"";
   }
   // A build without attnlab_add_plugin may leave the ids out of the note.

@@ -40,8 +40,9 @@ std::string html(const measure::RunRecord& run) {
       html_text(title_of(run)) + "</title>\n<style>\n";
   page += style_sheet;
   page += "</style></head>\n<body><main>\n";
-  for (const std::string& section : {header(run), comparison_section(run, numbered), plot, head_section(run),
-                                     mask_section(run), time_section(run), provenance_section(run)}) {
+  for (const std::string& section :
+       {header(run), comparison_section(run, numbered), plot, head_section(run), mask_section(run),
+        cost_section(run), time_section(run), provenance_section(run)}) {
     page += section + "\n";
   }
   page += fmt::format("<footer class=\"small\">Run {}, attnlab {}</footer></main>\n", html_text(run.run_id),

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "core/report/format.hpp"
 #include "core/report/report.hpp"
@@ -38,6 +39,36 @@ std::string comparison(const measure::RunRecord& run) {
   return head + "\n" + rule + "\n" + body;
 }
 
+std::string cost(const measure::RunRecord& run) {
+  std::string head = "| pipeline |", rule = "|---|", body;
+  for (const auto& heading : cost_headings()) {
+    head += " " + heading.first + " |";
+    rule += "---:|";
+  }
+  for (const CostRow& row : cost_rows(run)) {
+    body += (row.is_stage ? "| · " : "| ") + markdown_text(row.name) + " |";
+    for (const std::string& cell : row.cells) body += " " + cell + " |";
+    body += "\n";
+  }
+  return markdown_text(cost_line(run.input)) + "\n\n" + head + "\n" + rule + "\n" + body;
+}
+
+/// Figures of csv that the comparison has no room for.
+struct CostFigure {
+  const char* key;
+  double measure::StageCost::*figure;
+};
+constexpr CostFigure cost_figures[] = {
+    {"index_bytes_per_token", &measure::StageCost::index_bytes_per_token},
+    {"index_bytes_per_sequence", &measure::StageCost::index_bytes_per_sequence},
+    {"state_bytes_per_token", &measure::StageCost::state_bytes_per_token},
+    {"search_bytes_per_query", &measure::StageCost::search_bytes_per_query},
+};
+
+std::string csv_figure(double value) {
+  return std::isnan(value) ? "," : fmt::format(",{}", value);
+}
+
 std::string layers(const measure::RunRecord& run) {
   std::string out =
       "| pipeline | layer | density mean | output error mean | worst head | its output error |\n"
@@ -69,6 +100,7 @@ std::string markdown(const measure::RunRecord& run) {
   for (const measure::PipelineRecord& pipeline : run.pipelines) {
     out += fmt::format("- **{}**: {}\n", markdown_text(pipeline.name), markdown_text(stage_line(pipeline)));
   }
+  if (run.input.kv_bytes_per_token > 0) out += "\n## Cost\n\n" + cost(run);
   if (!run.heads.empty()) out += "\n## Layers\n\n" + layers(run);
   return out;
 }
@@ -76,13 +108,20 @@ std::string markdown(const measure::RunRecord& run) {
 std::string csv(const measure::RunRecord& run) {
   std::string out = "pipeline";
   for (const Column& column : comparison_columns()) out += "," + column.key;
-  out += "\n";
+  for (const CostFigure& figure : cost_figures) out += fmt::format(",{}", figure.key);
+  out += ",attended_bytes_per_query\n";
   for (const measure::PipelineRecord& pipeline : run.pipelines) {
     out += csv_text(pipeline.name);
     for (const Column& column : comparison_columns()) {
-      const double value = column.value(run, pipeline);
-      out += std::isnan(value) ? "," : fmt::format(",{}", value);
+      out += csv_figure(column.value(run, pipeline));
     }
+    const bool failed = !pipeline.failure.empty();
+    for (const CostFigure& figure : cost_figures) {
+      double sum = failed ? std::numeric_limits<double>::quiet_NaN() : 0;
+      for (const measure::StageCost& stage : pipeline.cost.stages) sum += stage.*figure.figure;
+      out += csv_figure(sum);
+    }
+    out += csv_figure(pipeline.cost.attended_bytes_per_query);
     out += "\n";
   }
   return out;

@@ -15,6 +15,8 @@ std::string plot_section(const measure::RunRecord& run, bool& numbered);
 std::string head_section(const measure::RunRecord& run);
 /// Mask of each pipeline and the stages that made it.
 std::string mask_section(const measure::RunRecord& run);
+/// Bytes of indices and bytes read, by pipeline and stage, beside the KV cache's own.
+std::string cost_section(const measure::RunRecord& run);
 /// Seconds by stage, shared work first.
 std::string time_section(const measure::RunRecord& run);
 /// The exact command and what the result depends on: build, machine, input and plugin files, warnings.

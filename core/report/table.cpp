@@ -54,12 +54,31 @@ void add_check(Facts& facts, const std::string& label, double difference, const 
   if (!(difference < 0)) facts.emplace_back(label, number(difference) + where);
 }
 
+/// "layers 0,16: dense, layers *: main"; a list of stages is named where it stands.
+std::string policy_line(const io::Json& policy, const std::string& place = "") {
+  std::string line;
+  for (const auto& [key, value] : policy.items()) {
+    const bool is_axis = key == "layers" || key == "heads";
+    const std::string at = place.empty() ? key : place + " " + key;
+    if (!line.empty()) line += ", ";
+    if (value.is_object()) {
+      line += policy_line(value, is_axis ? at : at + " heads");
+    } else {
+      line += at + ": " + (value.is_string() ? value.get<std::string>() : "own stages");
+    }
+  }
+  return line;
+}
+
 }  // namespace
 
 const std::vector<Column>& comparison_columns() {
   static const std::vector<Column> columns{
       {"density", "mean", "density_mean", "active keys / visible keys of a row", 9,
        of_metric<&Quality::density, &Summary::mean>, print_share},
+      {"bytes", "read", "read_share",
+       "bytes read to search and to attend, relative to dense attention, each query of a KV head alone", 6,
+       read_share, print_share},
       {"mass recall", "mean", "mass_recall_mean", "share of the exact softmax mass on active keys", 8,
        of_metric<&Quality::mass_recall, &Summary::mean>, print_share},
       {"mass recall", "p05", "mass_recall_p05", "5 % of the rows recall less than this", 3,
@@ -142,7 +161,7 @@ std::string stage_line(const PipelineRecord& pipeline) {
       separator = " ";
     }
   }
-  return line;
+  return pipeline.policy.is_null() ? line : policy_line(pipeline.policy) + ". " + line;
 }
 
 std::string title_of(const RunRecord& run) {

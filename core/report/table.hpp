@@ -22,6 +22,22 @@ struct Column {
 /// In display order, the name of the pipeline apart.
 const std::vector<Column>& comparison_columns();
 
+/// A pipeline or one of its stages in the table of costs.
+struct CostRow {
+  std::string name;
+  std::vector<std::string> cells;  ///< one for each of cost_headings()
+  bool is_stage = false;
+};
+
+/// (title, meaning) of the columns of costs.
+const std::vector<std::pair<std::string, std::string>>& cost_headings();
+/// Each pipeline that has figures, followed by its stages when there are several.
+std::vector<CostRow> cost_rows(const measure::RunRecord& run);
+/// What the figures are relative to.
+std::string cost_line(const measure::InputRecord& input);
+/// Bytes read to search and to attend, relative to dense attention; NaN without figures.
+double read_share(const measure::RunRecord& run, const measure::PipelineRecord& pipeline);
+
 /// Explains the "*" of the clock column.
 std::string clock_footnote();
 

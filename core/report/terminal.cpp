@@ -12,7 +12,7 @@ namespace attnlab::report {
 namespace {
 
 constexpr int readable_name = 24;  // names are shortened to this before a column with information goes
-constexpr int shortest_name = 12;
+constexpr int shortest_name = 20;  // before the least important column goes
 
 struct Shown {
   const Column* column;

@@ -49,9 +49,9 @@ Plane Plane::read(const std::string& path) {
   return plane;
 }
 
-HubCase::HubCase(const std::string& name) : name_(name), folder_(hub_folder() / name) {
-  const bool stepwise = !std::filesystem::exists(path("manifest.json"));
-  manifest_ = read_manifest(path(stepwise ? "step0_manifest.json" : "manifest.json"));
+HubCase::HubCase(const std::string& name, int step) : name_(name), folder_(hub_folder() / name) {
+  if (!std::filesystem::exists(path("manifest.json"))) prefix_ = "step" + std::to_string(step) + "_";
+  manifest_ = read_manifest(result("manifest.json"));
   const auto& extents = manifest_["shape"];
   auto extent = [&](const char* key) { return extents[key].get<int64_t>(); };
   shape_ = {extent("B"),
@@ -135,7 +135,7 @@ const Json& HubCase::parameter(const std::string& masker, const std::string& key
 }
 
 Plane HubCase::output() const {
-  const Plane reference = Plane::read(path("output.npy"));
+  const Plane reference = Plane::read(result("output.npy"));
   Plane output(shape_.rows(), reference.columns, 0);
   for (int64_t row = 0; row < shape_.rows(); ++row) {
     const int64_t query = row % shape_.queries, head = row / shape_.queries % shape_.query_heads;

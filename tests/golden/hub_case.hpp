@@ -46,9 +46,9 @@ struct Plane {
 /// Immutable after construction. Keys are numbered from 0; all computations are in double precision.
 class HubCase {
  public:
-  /// Reads manifest and inputs, of a case in several steps those of the first; throws std::runtime_error or
+  /// Reads manifest and inputs, of a case in several steps those of `step`; throws std::runtime_error or
   /// base::UserError for a folder that is not a case.
-  explicit HubCase(const std::string& name);
+  explicit HubCase(const std::string& name, int step = 0);
 
   const std::string& name() const { return name_; }
   const io::Json& manifest() const { return manifest_; }
@@ -70,12 +70,14 @@ class HubCase {
   const io::Json& parameter(const std::string& masker, const std::string& key) const;
 
   /// The reference's mask, inclusion probabilities.
-  Plane mask() const { return Plane::read(path("mask.npy")); }
+  Plane mask() const { return Plane::read(result("mask.npy")); }
   /// The reference's attention weights, normalised over the row.
-  Plane weights() const { return Plane::read(path("weights.npy")); }
+  Plane weights() const { return Plane::read(result("weights.npy")); }
   /// The reference's output, brought from [B, Sq, Hq, Dv] to our order of rows.
   Plane output() const;
   std::string path(const std::string& file) const { return (folder_ / file).string(); }
+  /// The file of that name that belongs to the step.
+  std::string result(const std::string& file) const { return path(prefix_ + file); }
 
   /// Keys [0, end) are visible to the row.
   int64_t visible_end(int64_t row) const;
@@ -90,6 +92,7 @@ class HubCase {
 
   std::string name_;
   std::filesystem::path folder_;
+  std::string prefix_;  ///< of the step's files
   io::Json manifest_;
   HubShape shape_;
   bool causal_ = false;

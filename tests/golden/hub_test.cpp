@@ -25,6 +25,10 @@ constexpr auto theory = "random: compare with theory, not with the biased refere
 constexpr auto adaptive_theory =
     "adaptive: compare with theory; given the dumped draws, sets can be compared";
 constexpr auto unique_rows = "compare rows listed in topk_unique_rows";
+constexpr auto given_centres = "random centres: exact given the dumped ones, masks on topk_unique_rows";
+constexpr auto given_planes = "random planes: exact given the dumped ones";
+constexpr auto integer_scores =
+    "integer scores: the reference's bias (jitter) orders ties, ours go to the lower index";
 constexpr auto per_head_norm =
     "batch-wide norm: compare with mips_transform and min_tables 1 where one head holds the maximum, else "
     "collision "
@@ -84,41 +88,41 @@ const std::vector<TableRow>& table() {
 
       {"mask_ops", elsewhere, "tests/unit/mask_golden_test.cpp compares mask algebra"},
 
-      {"adaptive_after_sink_local_topk", not_built, adaptive_theory, "adaptive_sampling"},
-      {"adaptive_base0_noop", not_built, "base_rate_sampling 0 selects nothing in the reference",
-       "adaptive_sampling"},
-      {"adaptive_empty_prev", not_built, adaptive_theory, "adaptive_sampling"},
-      {"adaptive_int_base_float_offsets", not_built, adaptive_theory, "adaptive_sampling"},
-      {"adaptive_prefill_causal", not_built, adaptive_theory, "adaptive_sampling"},
-      {"adaptive_small_range_full", not_built, adaptive_theory, "adaptive_sampling"},
-      {"adaptive_tight_eps_saturates", not_built, adaptive_theory, "adaptive_sampling"},
-      {"stats_adaptive_0.25", not_built, adaptive_theory, "adaptive_sampling"},
-      {"vattention_hash_like_b2", not_built, adaptive_theory, "adaptive_sampling"},
+      {"adaptive_after_sink_local_topk", pilot_and_sample, adaptive_theory},
+      {"adaptive_base0_noop", refused, "base_rate_sampling 0 is not a legal value here"},
+      {"adaptive_empty_prev", pilot_and_sample, adaptive_theory},
+      {"adaptive_int_base_float_offsets", pilot_and_sample, adaptive_theory},
+      {"adaptive_prefill_causal", pilot_and_sample, adaptive_theory},
+      {"adaptive_small_range_full", residual_where_reference_is_full,
+       "the reference returns Full when fewer than two keys may be sampled"},
+      {"adaptive_tight_eps_saturates", pilot_and_sample, adaptive_theory},
+      {"stats_adaptive_0.25", unbiased_and_covered, adaptive_theory},
+      {"vattention_hash_like_b2", pilot_and_sample, adaptive_theory},
       {"double_sparsity_bits4", exactly_with_channels, channels},
       {"double_sparsity_decode", exactly_with_channels, channels},
       {"sink_local_double_sparsity", exactly_with_channels, channels},
-      {"hashattention_decode_jitter", not_built, unique_rows, "hash_attention"},
-      {"hashattention_decode_ties", not_built, unique_rows, "hash_attention"},
-      {"hashattention_relu_2layer_prefill", not_built, unique_rows, "hash_attention"},
-      {"hashattention_tanh_1layer", not_built, unique_rows, "hash_attention"},
-      {"magicpig_decode", not_built, per_head_norm, "magic_pig"},
-      {"magicpig_float32_packing", not_built, per_head_norm, "magic_pig"},
-      {"magicpig_nocenter", not_built, per_head_norm, "magic_pig"},
-      {"magicpig_prefill_causal", not_built, per_head_norm, "magic_pig"},
-      {"stats_magicpig_16_4", not_built, theory, "magic_pig"},
-      {"stats_magicpig_64_8", not_built, theory, "magic_pig"},
-      {"stats_magicpig_nocenter_16_4", not_built, theory, "magic_pig"},
-      {"pqcache_euclid_decode", not_built, unique_rows, "pq_cache"},
-      {"pqcache_two_step_euclid", not_built, unique_rows, "pq_cache"},
-      {"pqcache_two_step_ip", not_built, unique_rows, "pq_cache"},
-      {"sink_local_pqcache", not_built, unique_rows, "pq_cache"},
+      {"hashattention_decode_jitter", highest_hash_scores, integer_scores},
+      {"hashattention_decode_ties", highest_hash_scores, integer_scores},
+      {"hashattention_relu_2layer_prefill", highest_hash_scores, integer_scores},
+      {"hashattention_tanh_1layer", highest_hash_scores, integer_scores},
+      {"magicpig_decode", same_collisions, per_head_norm},
+      {"magicpig_float32_packing", same_collisions, per_head_norm},
+      {"magicpig_nocenter", same_collisions, per_head_norm},
+      {"magicpig_prefill_causal", same_collisions, per_head_norm},
+      {"stats_magicpig_16_4", collides_as_in_theory, theory},
+      {"stats_magicpig_64_8", collides_as_in_theory, theory},
+      {"stats_magicpig_nocenter_16_4", collides_as_in_theory, theory},
+      {"pqcache_euclid_decode", quantised_by_given_centres, given_centres},
+      {"pqcache_two_step_euclid", quantised_by_given_centres, given_centres},
+      {"pqcache_two_step_ip", appended_keys_are_keys, "appended keys assigned consistently"},
+      {"sink_local_pqcache", codes_of_final_centres, "codes belong to the final centres"},
       {"quest_decode", exactly},
       {"quest_label_bits4", exactly},
       {"quest_min3pages", pages_within_budget, pages},
       {"quest_prefill_causal", pages_within_budget, pages},
-      {"socket_decode", not_built, "to be compared exactly", "socket"},
-      {"socket_prefill_causal", not_built, "to be compared exactly", "socket"},
-      {"sink_local_socket", not_built, "the reference does not exclude active keys", "socket"},
+      {"socket_decode", hashed_by_given_planes, given_planes},
+      {"socket_prefill_causal", hashed_by_given_planes, given_planes},
+      {"sink_local_socket", hashed_beyond_active_keys, "top-k chooses among keys that are not active yet"},
   };
   return rows;
 }

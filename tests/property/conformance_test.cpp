@@ -39,6 +39,10 @@ const Method methods[] = {
      R"({"p": [{"masker": "local", "window_size": 2}, {"masker": "oracle_top_p", "top_p": 0.7}]})"},
     {"random_sampling", R"({"sample": [{"masker": "sink", "sink_size": 2},
        {"masker": "random_sampling", "sampling_rate": 0.3}]})"},
+    {"hash_attention", R"({
+       "kv_head": [{"masker": "hash_attention", "heavy_size": 5, "hat_weight_file": "${FILE:hash}"}],
+       "query_head": [{"masker": "sink", "sink_size": 2}, {"masker": "hash_attention", "heavy_size": "20%",
+                      "share": "kv_group", "hat_weight_file": "${FILE:hash_of_query_heads}"}]})"},
     {"quest", R"({
        "pages": [{"masker": "quest", "heavy_size": 8, "page_size": 4}],
        "rounded": [{"masker": "sink", "sink_size": 3},
@@ -49,6 +53,21 @@ const Method methods[] = {
                    "sorted_channel_file": "${FILE:channels}"}],
        "exact": [{"masker": "double_sparsity", "heavy_size": "20%", "group_factor": 4, "label_bits": 16,
                   "channel_selection": "k_proj", "sorted_channel_file": "${FILE:channels}"}]})"},
+    {"pq_cache", R"({
+       "short": [{"masker": "pq_cache", "heavy_size": 5, "pq_bits": 3}],
+       "long_ip": [{"masker": "sink", "sink_size": 2}, {"masker": "pq_cache", "select": "importance",
+                    "sample_size": 6, "pq_bits": 9, "metric": "ip", "init_offset": 2}]})"},
+    {"socket", R"({
+       "short": [{"masker": "socket", "heavy_size": 5, "L": 3}],
+       "long": [{"masker": "socket", "heavy_size": "20%", "share": "kv_group", "K": 9}],
+       "without_table": [{"masker": "socket", "heavy_size": 4, "K": 14, "L": 2}]})"},
+    {"adaptive_sampling", R"({
+       "normal": [{"masker": "sink", "sink_size": 2}, {"masker": "oracle_top_k", "heavy_size": 4},
+         {"masker": "adaptive_sampling", "base_rate_sampling": 3, "epsilon": 0.4, "delta": 0.4, "init_offset": 1, "target": "output"}],
+       "hoeffding": [{"masker": "adaptive_sampling", "base_rate_sampling": "40%", "epsilon": 0.9, "delta": 0.9,
+         "local_offset": 2, "bound": "hoeffding"}],
+       "bernstein": [{"masker": "adaptive_sampling", "base_rate_sampling": "20%", "epsilon": 0.9, "delta": 0.9,
+         "target": "numerator", "bound": "bernstein"}]})"},
     {"twilight",
      R"({"pruned": [{"masker": "oracle_top_k", "heavy_size": "60%"}, {"masker": "twilight", "top_p": 0.6}]})"},
     {"h2o", R"({
@@ -88,7 +107,7 @@ const Case shapes[] = {
 
 /// Methods whose parameters cannot suit a single channel; everything else runs on every shape.
 bool suits(const Method& method, const Shape& shape) {
-  const std::set<std::string> groups_of_channels = {"double_sparsity"};
+  const std::set<std::string> groups_of_channels = {"double_sparsity", "pq_cache"};
   return shape.head_dim > 1 || !groups_of_channels.contains(method.id);
 }
 

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "core/io/npz.hpp"
+#include "tests/support/hash_weights.hpp"
 #include "tests/support/small_problem.hpp"
 
 namespace attnlab::test {
@@ -57,7 +58,19 @@ inline void write_channels(const SmallProblem& problem, const std::string& path)
 
 /// Kinds of files by name, such as "hash".
 inline const std::map<std::string, MethodFileWriter>& method_file_writers() {
-  static const std::map<std::string, MethodFileWriter> writers = {{"channels", write_channels}};
+  static const auto hash = [](bool per_query_head) {
+    return [per_query_head](const SmallProblem& p, const std::string& path) {
+      const train::NetShape shape{p.geometry.head_dim, 2, 7, 20, train::Activation::silu};
+      write_hash_weights(
+          path, random_hash_weights(shape, per_query_head ? p.geometry.query_heads : p.geometry.kv_heads,
+                                    per_query_head, {p.layer.layer}, 21));
+    };
+  };
+  static const std::map<std::string, MethodFileWriter> writers = {
+      {"channels", write_channels},
+      {"hash", hash(false)},
+      {"hash_of_query_heads", hash(true)},
+  };
   return writers;
 }
 

@@ -319,6 +319,9 @@ TEST(ConfigResolve, TheResolvedConfigResolvesToItself) {
       with_members(R"({"input": {"workload": "power_law", "alpha": 0.7, "keys": 99, "queries": 3}})"),
       with_members(
           R"({"input": {"workload": "needle", "depths": [0.1, 0.333333333333], "needle_mass": 0.9}})"),
+      with_members(R"({"input": {"workload": "cone", "alpha": 0.7, "mean_norm": 1.5, "rank": 0}})"),
+      with_members(R"({"input": {"workload": "aggregation", "relevant_share": 0.1, "relevant_mass": 0.9}})"),
+      with_members(R"({"input": {"workload": "drift", "drift_begin": 0.3, "clusters": 5}})"),
       with_members(R"({"input": {"trace": "folder/../x"}})"),
       with_members(R"({"input": {"npz": "x.npz"}})"),
       with_members(R"({"input": {"safetensors": "x.safetensors"}})"),

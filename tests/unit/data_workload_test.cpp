@@ -4,80 +4,16 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <set>
 
 #include "core/base/hash.hpp"
 #include "core/base/parallel.hpp"
+#include "core/config/schema.hpp"
 #include "tests/unit/io_test_support.hpp"
+#include "tests/unit/workload_test_support.hpp"
 
 namespace attnlab::data {
 namespace {
-
-using config::WorkloadSpec;
-
-WorkloadSpec small(const std::string& kind) {
-  WorkloadSpec spec;
-  spec.kind = kind;
-  spec.layers = 2;
-  spec.batch = 2;
-  spec.query_heads = 4;
-  spec.kv_heads = 2;
-  spec.queries = 40;
-  spec.keys = 300;
-  spec.head_dim = 64;
-  spec.value_dim = 24;
-  spec.seed = 11;
-  spec.depths = {0.1, 0.5, 1.0};
-  return spec;
-}
-
-/// Softmax of one row over its visible keys, all in double.
-std::vector<double> dense_row(const LayerProblem& problem, const Geometry& g, int64_t b, int64_t h,
-                              int64_t i) {
-  int64_t visible = i + g.keys - g.queries + 1;
-  const float* q = problem.query.row(b, h, i);
-  std::vector<double> p;
-  for (int64_t j = 0; j < visible; ++j) {
-    const float* k = problem.key.row(b, h / g.group(), j);
-    p.push_back(std::inner_product(q, q + g.head_dim, k, 0.0, std::plus<>(),
-                                   [](double x, double y) { return x * y; }) /
-                std::sqrt(static_cast<double>(g.head_dim)));
-  }
-  double maximum = *std::max_element(p.begin(), p.end());
-  for (double& x : p) x = std::exp(x - maximum);
-  double sum = std::accumulate(p.begin(), p.end(), 0.0);
-  for (double& x : p) x /= sum;
-  return p;
-}
-
-std::span<const float> mass_row(const LayerProblem& problem, const Geometry& g, int64_t b, int64_t kv_head) {
-  return problem.true_mass.values<float>().subspan(static_cast<size_t>((b * g.kv_heads + kv_head) * g.keys),
-                                                   static_cast<size_t>(g.keys));
-}
-
-/// Every row's softmax is true_mass over the visible keys, to a relative error of 1e-5.
-void expect_exact_mass(const WorkloadSpec& spec) {
-  auto source = open_workload(spec);
-  const Geometry& g = source->geometry();
-  for (int layer : source->layers()) {
-    LayerProblem problem = source->load(layer);
-    for (int64_t b = 0; b < g.batch; ++b) {
-      for (int64_t h = 0; h < g.query_heads; ++h) {
-        auto mass = mass_row(problem, g, b, h / g.group());
-        for (int64_t i = 0; i < g.queries; ++i) {
-          auto p = dense_row(problem, g, b, h, i);
-          double total = std::accumulate(mass.begin(), mass.begin() + static_cast<int64_t>(p.size()), 0.0);
-          for (size_t j = 0; j < p.size(); ++j) {
-            double expected = mass[j] / total;
-            ASSERT_NEAR(p[j], expected, 1e-5 * expected)
-                << "layer " << layer << " [" << b << ", " << h << ", " << i << ", " << j << "]";
-          }
-        }
-      }
-    }
-  }
-}
 
 std::string fingerprint(const LayerProblem& problem) {
   std::string text;
@@ -101,7 +37,7 @@ TEST(Workload, PowerLawMassIsExactForEveryRow) {
 }
 
 TEST(Workload, MassIsExactWhenEveryPositionIsAQuery) {
-  for (const char* kind : {"power_law", "needle"}) {
+  for (const char* kind : {"power_law", "cone", "needle", "aggregation"}) {
     auto spec = small(kind);
     spec.queries = spec.keys = 130;
     expect_exact_mass(spec);
@@ -184,7 +120,7 @@ TEST(Workload, NeedlesOfOneDepthStandOnDistinctKeys) {
 }
 
 TEST(Workload, NoChannelIsSpecial) {
-  for (const char* kind : {"gaussian", "power_law", "needle"}) {
+  for (const std::string& kind : config::workload_kinds()) {
     auto spec = small(kind);
     spec.keys = 2000;
     spec.queries = 2000;
@@ -235,7 +171,7 @@ TEST(Workload, GaussianIsStandardNormalAndIndependent) {
 }
 
 TEST(Workload, SameBitsForAnyThreadsAndOrderOfLoading) {
-  for (const char* kind : {"gaussian", "power_law", "needle"}) {
+  for (const std::string& kind : config::workload_kinds()) {
     auto spec = small(kind);
     spec.keys = 3000;
     std::vector<std::string> expected;
@@ -280,10 +216,18 @@ TEST(Workload, StatesItsConstruction) {
   EXPECT_EQ(problem.query.tokens, 40);
 }
 
-TEST(Workload, OneKeyIsEnough) {
-  auto spec = small("power_law");
-  spec.queries = spec.keys = 1;
-  expect_exact_mass(spec);
+TEST(Workload, OneKeyAndOneChannelAreEnough) {
+  for (const std::string& kind : config::workload_kinds()) {
+    if (kind == "needle") continue;  // a needle needs a background
+    SCOPED_TRACE(kind);
+    auto spec = small(kind);
+    spec.queries = spec.keys = spec.head_dim = spec.value_dim = 1;
+    LayerProblem problem = open_workload(spec)->load(1);
+    for (const auto& tensor : problem.storage) {
+      for (float x : tensor.values<float>()) EXPECT_TRUE(std::isfinite(x));
+    }
+    if (!problem.true_mass.empty()) expect_exact_mass(spec);
+  }
 }
 
 TEST(Workload, RefusesWhatCannotBeMet) {
@@ -310,6 +254,18 @@ TEST(Workload, RefusesWhatCannotBeMet) {
       {"needle", [](auto& s) { s.needle_mass = 0; }, "bad needle_mass"},
       {"needle", [](auto& s) { s.needle_mass = 1; }, "bad needle_mass"},
       {"needle", [](auto& s) { s.needle_mass = -1; }, "bad needle_mass"},
+      {"cone", [](auto& s) { s.alpha = 20; }, "bad alpha"},
+      {"cone", [](auto& s) { s.mean_norm = -1; }, "bad mean_norm"},
+      {"cone", [](auto& s) { s.mean_norm = std::nan(""); }, "bad mean_norm"},
+      {"cone", [](auto& s) { s.rank = 65; }, "bad rank"},
+      {"cone", [](auto& s) { s.rank = -1; }, "bad rank"},
+      {"aggregation", [](auto& s) { s.relevant_share = 0; }, "bad relevant_share"},
+      {"aggregation", [](auto& s) { s.relevant_share = 1; }, "bad relevant_share"},
+      {"aggregation", [](auto& s) { s.relevant_mass = 0; }, "bad relevant_mass"},
+      {"aggregation", [](auto& s) { s.relevant_mass = std::nan(""); }, "bad relevant_mass"},
+      {"drift", [](auto& s) { s.drift_begin = 1.5; }, "bad drift_begin"},
+      {"drift", [](auto& s) { s.drift_begin = std::nan(""); }, "bad drift_begin"},
+      {"drift", [](auto& s) { s.clusters = 0; }, "bad clusters"},
   };
   for (const Case& c : cases) {
     auto spec = small(c.kind);

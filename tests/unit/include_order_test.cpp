@@ -80,6 +80,10 @@ std::vector<std::string> complaints(const std::string& path, const std::string& 
     std::string rule;
     if (path.starts_with("core/")) {
       rule = core_complaint(path, include);
+    } else if (include.quoted && path.starts_with("plugins/")) {
+      // A plugin's own header, in its folder.
+      if (include.target.find('/') != std::string::npos)
+        rule = "a quoted include names a file of the same folder";
     } else if (include.quoted || !(include.target.starts_with("attnlab/") || is_standard(include.target))) {
       rule = "only <attnlab/...> and standard headers";
     }
@@ -142,10 +146,12 @@ TEST(IncludeOrder, TheCheckerSeesBrokenRules) {
   for (const char* outside : {"sdk/include/attnlab/a.hpp", "plugins/maskers/a/a.cpp"}) {
     EXPECT_EQ(count(outside, "#include <attnlab/abi.h>\n#include <vector>\n"), 0u);
     for (const char* bad :
-         {"\"core/base/error.hpp\"", "\"a.hpp\"", "<Eigen/Core>", "<unistd.h>", "<fmt/core.h>"}) {
+         {"\"core/base/error.hpp\"", "\"../a.hpp\"", "<Eigen/Core>", "<unistd.h>", "<fmt/core.h>"}) {
       EXPECT_EQ(count(outside, std::string("#include ") + bad + "\n"), 1u) << bad;
     }
   }
+  EXPECT_EQ(count("plugins/maskers/a/a.cpp", "#include \"tables.hpp\"\n"), 0u);
+  EXPECT_EQ(count("sdk/include/attnlab/a.hpp", "#include \"tables.hpp\"\n"), 1u);
   EXPECT_EQ(count("core/mask/a.cpp", std::string(500, '\n')), 0u);
   EXPECT_EQ(count("core/mask/a.cpp", std::string(501, '\n')), 1u);
 }

@@ -56,10 +56,42 @@ TEST(ArchiveFile, RefusesOtherFiles) {
     return refusal([&] { Archive::open(folder / name); });
   };
   EXPECT_NE(message("t.npy", numpy_files::float32_v1).find("single array"), std::string::npos);
-  EXPECT_NE(message("t.pt", "\x80\2}q").find("unknown tensor file"), std::string::npos);
+  EXPECT_NE(message("t.bin",
+                    "\x7f"
+                    "ELF")
+                .find("unknown tensor file"),
+            std::string::npos);
   EXPECT_NE(message("t.npz", "").find("not a zip file"), std::string::npos);
   EXPECT_NE(message("t.safetensors", "").find("truncated"), std::string::npos);
   EXPECT_NE(refusal([&] { Archive::open(folder / "none.npz"); }).find("none.npz"), std::string::npos);
+}
+
+TEST(ArchiveFile, GivesMetadataAsText) {
+  TemporaryFolder folder;
+  write_bytes(folder / "t.safetensors", safetensors());
+  const Archive archive = Archive::open(folder / "t.safetensors");
+  expect_same(archive.read("__metadata__/k"), tensor_of<uint8_t>(DType::u8, {1}, {'v'}));
+  const std::string message = refusal([&] { archive.read("__metadata__/other"); });
+  EXPECT_NE(message.find("no such metadata"), std::string::npos) << message;
+  EXPECT_NE(message.find("allowed: \"k\""), std::string::npos) << message;
+}
+
+TEST(ArchiveFile, NeverReadsPickle) {
+  TemporaryFolder folder;
+  std::string torch("PK\3\4", 4);
+  torch.resize(30);
+  torch[26] = 16;
+  for (const std::string& bytes :
+       {std::string("\x80\x04\x95\x10\0\0\0\0\0\0\0}", 12), torch + "archive/data.pkl"}) {
+    write_bytes(folder / "t", bytes);
+    EXPECT_NE(refusal([&] { Archive::open(folder / "t"); }).find("pickle"), std::string::npos);
+  }
+  // A header of 640 bytes begins like a pickle.
+  std::string header = safetensors_header;
+  header.resize(640, ' ');
+  const uint64_t length = header.size();
+  write_bytes(folder / "t", std::string(reinterpret_cast<const char*>(&length), 8) + header + "\1\2");
+  EXPECT_EQ(Archive::open(folder / "t").names().size(), 1u);
 }
 
 }  // namespace

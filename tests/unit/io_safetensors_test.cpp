@@ -187,5 +187,32 @@ TEST(Safetensors, SurvivesMutations) {
   EXPECT_LT(read, 3000);
 }
 
+TEST(Safetensors, WritesWhatItReads) {
+  TemporaryFolder folder;
+  std::vector<std::pair<std::string, Tensor>> tensors;
+  for (DType dtype : all_dtypes())
+    tensors.emplace_back("t \"" + std::string(tensor::name_of(dtype)), noise(dtype, {3, 5}));
+  tensors.emplace_back("none", Tensor::zeros(DType::f32, {0, 2}));
+  const std::map<std::string, std::string> metadata = {{"k", "a \"b\""}, {"l", ""}};
+  write_safetensors(folder / "x", tensors, metadata);
+  const SafetensorsFile file = SafetensorsFile::open(folder / "x");
+  EXPECT_EQ(file.metadata(), metadata);
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    EXPECT_EQ(file.names().at(i), tensors[i].first);
+    expect_same(file.read(i), tensors[i].second);
+  }
+  const std::string once = read_bytes(folder / "x");
+  uint64_t length = 0;
+  std::memcpy(&length, once.data(), 8);
+  EXPECT_EQ((length + 8) % 64, 0u);
+  write_safetensors(folder / "x", tensors, metadata);
+  EXPECT_TRUE(read_bytes(folder / "x") == once);
+  write_safetensors(folder / "empty", {});
+  EXPECT_TRUE(SafetensorsFile::open(folder / "empty").names().empty());
+  tensors.push_back(tensors.front());
+  EXPECT_NE(refusal([&] { write_safetensors(folder / "y", tensors); }), "");
+  EXPECT_EQ(folder.file_count(), 2u);
+}
+
 }  // namespace
 }  // namespace attnlab::io

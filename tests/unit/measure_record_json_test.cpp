@@ -26,12 +26,20 @@ TEST(MeasureRecordJsonTest, ResultHoldsNothingOfTheClock) {
 
 TEST(MeasureRecordJsonTest, KeysComeInOneOrderAndDigitsAreShort) {
   const io::Json pipeline = result_json(report::small_run())["pipelines"][1];
-  EXPECT_EQ(keys_of(pipeline),
-            (std::vector<std::string>{"name", "stages", "quality", "reference_error", "state_bytes"}));
+  EXPECT_EQ(keys_of(pipeline), (std::vector<std::string>{"name", "stages", "quality", "reference_error",
+                                                         "state_bytes", "cost"}));
   EXPECT_EQ(pipeline["stages"].dump(),
             R"([{"name":"heavy","masker":"oracle_top_k","parameters":{"heavy_size":0.05}}])");
   EXPECT_EQ(pipeline["quality"]["density"].dump(),
             R"({"rows":10,"mean":0.101,"p05":0.0505,"p95":0.202,"min":0.0,"max":1.0})");
+  RunRecord run = report::small_run();
+  run.pipelines[1].cost.attended_bytes_per_query = 1.5;
+  EXPECT_EQ(result_json(run)["pipelines"][1]["cost"].dump(),
+            R"({"search_bytes_per_query":1044480.0,"attended_bytes_per_query":1.5,"stages":[{"name":"heavy",)"
+            R"("index_bytes_per_token":8.0,"index_bytes_per_sequence":512.0,"state_bytes_per_token":0.5,)"
+            R"("search_bytes_per_query":1044480.0}]})");
+  run.pipelines[1].failure = "it crashed";
+  EXPECT_TRUE(result_json(run)["pipelines"][1]["cost"].is_null());
 }
 
 TEST(MeasureRecordJsonTest, PicturesHoldCountsOfOneWidth) {

@@ -156,7 +156,10 @@ TEST(PluginTable, HasEveryPluginOfTheBuild) {
   // Methods whose double-precision version lies with tests of their own.
   const std::map<std::string, std::string> elsewhere = {
       {"h2o", "tests/unit/masker_eviction_test.cpp"},
+      {"hash_attention", "tests/unit/hash_attention_test.cpp"},
+      {"pq_cache", "tests/unit/masker_pq_cache_test.cpp"},
       {"snap_kv", "tests/unit/masker_eviction_test.cpp"},
+      {"socket", "tests/unit/masker_socket_test.cpp"},
       {"twilight", "tests/unit/masker_eviction_test.cpp"},
   };
   for (const auto& [id, file] : elsewhere) {

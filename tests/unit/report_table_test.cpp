@@ -27,10 +27,12 @@ std::string line_with(const std::string& text, const std::string& part) {
 
 TEST(ReportTerminalTest, OneLinePerPipelineWithEveryFigure) {
   const std::string text = terminal_table(small_run(), false, 0);
-  EXPECT_EQ(lines_of(text)[3],
-            "dense       100 %   100 %  100 %        0       0      0        0     4.50      0    1.50 s");
-  EXPECT_EQ(lines_of(text)[4],
-            "top_k      10.1 %  99.8 % 99.7 %  3.20e-3 9.60e-3 0.0288  1.60e-3     4.50      0    750 ms");
+  EXPECT_EQ(
+      lines_of(text)[3],
+      "dense       100 %   100 %   100 %  100 %        0       0      0        0     4.50      0    1.50 s");
+  EXPECT_EQ(
+      lines_of(text)[4],
+      "top_k      10.1 %  76.8 %  99.8 % 99.7 %  3.20e-3 9.60e-3 0.0288  1.60e-3     4.50      0    750 ms");
   EXPECT_TRUE(contains(text, "mode    decode, 16 of 64 queries on 4096 keys, causal, scale 0.1250\n"))
       << text;
   EXPECT_TRUE(contains(text, "layers  0, 3\n"));
@@ -61,7 +63,7 @@ TEST(ReportTerminalTest, NoLineIsWiderThanTheTerminal) {
     EXPECT_TRUE(contains(text, "density")) << width;
   }
   EXPECT_TRUE(contains(terminal_table(run, false, 80), "hidden  no room in 80 columns for: entropy nats"));
-  EXPECT_FALSE(contains(terminal_table(run, false, 100), "hidden"));
+  EXPECT_FALSE(contains(terminal_table(run, false, 120), "hidden"));
 }
 
 TEST(ReportTerminalTest, AZeroColumnGoesBeforeANameIsCut) {
@@ -130,15 +132,30 @@ TEST(ReportMarkdownTest, TablesHoldTheirColumns) {
     for (const std::string& line : lines_of(text)) {
       if (!line.starts_with("| ")) continue;
       const int64_t bars = count(line, "|") - count(line, "\\|");
-      EXPECT_TRUE(bars == 12 || bars == 7) << line;
+      EXPECT_TRUE(bars == 13 || bars == 9 || bars == 7) << line;
     }
-    EXPECT_EQ(count(text, "\n| "), 1 + static_cast<int64_t>(run.pipelines.size()) + 1 +
+    EXPECT_EQ(count(text, "\n| "), 2 * (1 + static_cast<int64_t>(run.pipelines.size())) + 1 +
                                        static_cast<int64_t>(layer_rows(run).size()));
   }
   const std::string text = markdown(small_run());
   EXPECT_TRUE(contains(text, "# A small run\n"));
   EXPECT_TRUE(contains(text, "```sh\nattnlab run small.json --set /a=\"b\"\n```\n"));
   EXPECT_TRUE(contains(text, "| top_k | 0 | 10.1 % | 4.80e-3 | 1 | 6.40e-3 |\n")) << text;
+  EXPECT_TRUE(contains(text, "holds 384 B per token; dense attention reads 1.49 MiB for a query"));
+  EXPECT_TRUE(contains(text, "| dense | 0 | 0 | 0 % | 0 | 0 | 1.49 MiB | 100 % |\n"));
+  EXPECT_TRUE(
+      contains(text, "| top_k | 8.00 B | 0.500 B | 2.21 % | 512 B | 1020 KiB | 155 KiB | 76.8 % |\n"));
+}
+
+TEST(ReportMarkdownTest, StagesOfAPipelineHaveTheirOwnCost) {
+  measure::RunRecord run = small_run();
+  run.pipelines[1].cost.stages.push_back({"tail", 0, 0, 0, 4080 * 384});
+  const std::string text = markdown(run), page = html(run);
+  EXPECT_TRUE(contains(text, "| · tail | 0 | 0 | 0 % | 0 | 1.49 MiB |  | 100 % |\n")) << text;
+  EXPECT_TRUE(contains(text, "| 2.49 MiB | 155 KiB | 177 % |\n"));
+  EXPECT_TRUE(contains(page, "<span class=\"clamp\">tail</span></th><td>0</td>")) << page;
+  run.pipelines[1].failure = "it crashed";
+  EXPECT_FALSE(contains(markdown(run), "| · tail |"));
 }
 
 TEST(ReportMarkdownTest, MarkupOfUsersIsText) {
@@ -154,11 +171,14 @@ TEST(ReportMarkdownTest, MarkupOfUsersIsText) {
 TEST(ReportCsvTest, AllDigitsAndMissingFigures) {
   const std::vector<std::string> lines = lines_of(csv(small_run()));
   ASSERT_EQ(lines.size(), 3u);
-  EXPECT_EQ(lines[0],
-            "pipeline,density_mean,mass_recall_mean,mass_recall_p05,output_error_mean,output_error_p95,"
-            "output_error_max,denominator_error_mean,entropy_mean,empty_rows,select_attend_seconds");
-  EXPECT_EQ(lines[1], "dense,1,1,1,0,0,0,0,4.5,0,1.5");
-  EXPECT_TRUE(lines[2].starts_with("top_k,0.101,0.9984,0.9968,0.0032,")) << lines[2];
+  EXPECT_EQ(
+      lines[0],
+      "pipeline,density_mean,read_share,mass_recall_mean,mass_recall_p05,output_error_mean,output_error_p95,"
+      "output_error_max,denominator_error_mean,entropy_mean,empty_rows,select_attend_seconds,"
+      "index_bytes_per_token,index_bytes_per_sequence,state_bytes_per_token,search_bytes_per_query,"
+      "attended_bytes_per_query");
+  EXPECT_EQ(lines[1], "dense,1,1,1,1,0,0,0,0,4.5,0,1.5,0,0,0,0,1566720");
+  EXPECT_TRUE(lines[2].starts_with("top_k,0.101,0.7676666666666666,0.9984,0.9968,0.0032,")) << lines[2];
 
   const std::string awkward = csv(awkward_run());
   EXPECT_EQ(lines_of(awkward).size(), 1 + awkward_run().pipelines.size());

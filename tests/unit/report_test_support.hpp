@@ -34,6 +34,8 @@ inline void add_pipeline(measure::RunRecord& run, const std::string& name, doubl
   if (!dense) pipeline.stages = {{"heavy", "oracle_top_k", {{"heavy_size", 0.05}}}};
   pipeline.quality = quality(density, error);
   pipeline.active = {100, 0, 0, 10, 10, 50};
+  pipeline.cost.attended_bytes_per_query = density * 4080 * 384;
+  if (!dense) pipeline.cost.stages = {{"heavy", 8, 512, 0.5, 4080 * 256}};
   run.plane = {3, 1, 44, 20, 30, 2, 3, {100, 0, 0, 100, 100, 50}};
   run.pipelines.push_back(pipeline);
   for (const int64_t layer : {0, 3}) {
@@ -52,7 +54,8 @@ inline measure::RunRecord small_run() {
   run.title = "A small run";
   run.command = "attnlab run small.json --set /a=\"b\"";
   run.version = "0.1.0";
-  run.input = {"power law, alpha 1", "decode", 1, 8, 2, 64, 4096, 64, 32, 16, {0, 3}, true, 0.125};
+  run.input = {
+      "power law, alpha 1", "decode", 1, 8, 2, 64, 4096, 64, 32, 16, {0, 3}, true, 0.125, 384, 4080 * 384};
   run.time.wall_seconds = 2;
   run.time.exact_rows = 1.5;
   run.time.threads = 2;

@@ -559,7 +559,7 @@ enum {
   ATTNLAB_NEEDS_FEEDBACK = 32
 };
 
-/* An alias of a method with some parameters fixed. FROZEN. */
+/* An alias of a method with some parameters fixed; its id is the method's id, a dot and a name. FROZEN. */
 typedef struct attnlab_preset {
   attnlab_text id;
   attnlab_text summary;

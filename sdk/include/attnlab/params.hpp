@@ -189,7 +189,54 @@ void from_value(const attnlab_value& value, T& member) {
   }
 }
 
+/// A preset under construction; its arrays are pointed to once they are complete.
+struct PresetTable {
+  attnlab_preset info{};
+  std::vector<attnlab_text> keys;
+  std::vector<attnlab_value> values;
+};
+
+/// Gives a value the type of the parameter that it fixes where C++ would convert as well: 2 for a number, 0.1
+/// for a count or fraction, the name of an enum's value. What fits nothing stays, and the host refuses it.
+inline void convert(attnlab_value& value, const attnlab_parameter& parameter) {
+  const int32_t from = value.type, to = parameter.type;
+  const bool size = to == ATTNLAB_COUNT_OR_FRACTION || to == ATTNLAB_OFFSET;
+  if (from == ATTNLAB_INT && to == ATTNLAB_REAL) value.real = static_cast<double>(value.integer);
+  if (from == ATTNLAB_REAL && size) value.is_fraction = 1;
+  bool fits = (from == ATTNLAB_INT && (to == ATTNLAB_REAL || size)) || (from == ATTNLAB_REAL && size);
+  if (from == ATTNLAB_STRING && to == ATTNLAB_ENUM) {
+    for (uint64_t i = 0; i < parameter.enum_count; ++i) {
+      if (from_abi(parameter.enum_names[i]) != from_abi(value.text)) continue;
+      value.integer = static_cast<int64_t>(i);
+      fits = true;
+    }
+  }
+  if (fits) value.type = to;
+}
+
 }  // namespace detail
+
+/// Fluent description of a preset: which parameters it fixes.
+class PresetBuilder {
+ public:
+  PresetBuilder(detail::PresetTable& table, detail::Pool& pool) : table_(table), pool_(pool) {}
+
+  /// Fixes the parameter `key`. An enum's value may be given by its name, a size as an int or a double.
+  template <class Value>
+  PresetBuilder& set(std::string_view key, const Value& value) {
+    table_.keys.push_back(pool_.keep(key));
+    if constexpr (std::is_convertible_v<Value, std::string_view>) {
+      table_.values.push_back(detail::to_value(std::string(std::string_view(value)), pool_));
+    } else {
+      table_.values.push_back(detail::to_value(value, pool_));
+    }
+    return *this;
+  }
+
+ private:
+  detail::PresetTable& table_;
+  detail::Pool& pool_;
+};
 
 /// Fluent description of one parameter; its default is the member's initialiser.
 template <class Member>
@@ -204,6 +251,11 @@ class ParameterBuilder {
   /// The user must give a value.
   ParameterBuilder& required() {
     info_.required = 1;
+    info_.default_value.is_set = 0;
+    return *this;
+  }
+  /// The user may leave it out, and there is no default: the member keeps its initialiser, which says so.
+  ParameterBuilder& optional() {
     info_.default_value.is_set = 0;
     return *this;
   }
@@ -294,9 +346,20 @@ class Description {
     return {info, pool};
   }
 
+  /// Declares a preset, which configs name like a method: this method with some parameters fixed, such as the
+  /// setting of a paper. Its id is the method's id, a dot and a name: "quest.paper".
+  PresetBuilder preset(std::string_view id, std::string_view summary) {
+    detail::PresetTable& table = presets.emplace_back();
+    table.info.id = pool.keep(id);
+    table.info.summary = pool.keep(summary);
+    return {table, pool};
+  }
+
   attnlab_method method{};
   std::deque<attnlab_parameter> parameters;
+  std::deque<detail::PresetTable> presets;
   std::vector<const attnlab_parameter*> parameter_table;
+  std::vector<attnlab_preset> preset_table;
   std::vector<std::function<void(T&, const attnlab_value&)>> setters;
   detail::Pool pool;
 

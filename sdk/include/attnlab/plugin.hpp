@@ -126,7 +126,9 @@ class Host {
     table_->metric(table_->context, to_abi(name), value);
   }
   bool cancelled() const { return table_->cancelled(table_->context) != 0; }
-  /// A tensor of the weight file that a PATH parameter names; lives as long as the instance.
+  /// A tensor of the weight file (.safetensors, .npz) that a PATH parameter names, contiguous; float16 and
+  /// bfloat16 come as float32. The name "__metadata__/KEY" gives a string of a safetensors file's metadata as
+  /// uint8. Lives as long as the instance; asking again is cheap. Throws HostError.
   attnlab_tensor artifact(const Path& path, std::string_view name) const {
     attnlab_tensor tensor{};
     tensor.struct_size = sizeof tensor;
@@ -187,6 +189,19 @@ const attnlab_method* method_of() {
     for (const auto& parameter : d.parameters) d.parameter_table.push_back(&parameter);
     d.method.parameters = d.parameter_table.data();
     d.method.parameter_count = d.parameter_table.size();
+    for (auto& preset : d.presets) {
+      for (size_t i = 0; i < preset.keys.size(); ++i) {
+        for (const auto& parameter : d.parameters) {
+          if (from_abi(parameter.key) == from_abi(preset.keys[i])) convert(preset.values[i], parameter);
+        }
+      }
+      preset.info.keys = preset.keys.data();
+      preset.info.values = preset.values.data();
+      preset.info.count = preset.keys.size();
+      d.preset_table.push_back(preset.info);
+    }
+    d.method.presets = d.preset_table.data();
+    d.method.preset_count = d.preset_table.size();
     T::fill_table(d.method, static_cast<const T*>(nullptr));
     return &d.method;
   }();
