@@ -1,6 +1,7 @@
 // Methods that score by a summary of the keys: quest and double_sparsity.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "core/io/atomic_file.hpp"
 #include "core/io/npy.hpp"

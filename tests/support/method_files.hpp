@@ -47,8 +47,9 @@ inline void write_channels(const SmallProblem& problem, const std::string& path)
     const auto shift = static_cast<int64_t>(tensors.size());
     const auto values = lists.mutable_values<int32_t>();
     for (size_t i = 0; i < values.size(); ++i) {
-      const auto at = static_cast<int64_t>(i);
-      values[i] = static_cast<int32_t>((at + shift * (at / head_dim)) % head_dim);
+      const auto list = static_cast<int64_t>(i) / head_dim, place = static_cast<int64_t>(i) % head_dim;
+      const int64_t rotated = (place + list % heads + shift) % head_dim;
+      values[i] = static_cast<int32_t>(list < heads ? rotated : head_dim - 1 - rotated);
     }
     tensors.emplace_back(name, lists);
   }

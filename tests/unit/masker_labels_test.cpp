@@ -158,7 +158,9 @@ TEST(MaskerQuest, BoundsEveryLogitOfAPage) {
           }
         }
       });
-      if (threshold == 1.5) EXPECT_GT(left, 0) << "the threshold leaves nothing out and tests nothing";
+      if (threshold > 1) {
+        EXPECT_GT(left, 0) << "the threshold leaves nothing out and tests nothing";
+      }
     }
   }
 }
