@@ -1,8 +1,11 @@
 // magic_pig on the reference's own hyperplanes, and against theory over many seeds.
+#include <attnlab/tile.hpp>
+
 #include <algorithm>
 #include <cmath>
 #include <numbers>
 
+#include "core/attention/session.hpp"
 #include "core/io/npy.hpp"
 #include "plugins/maskers/magic_pig/collision.hpp"
 #include "tests/golden/hub_checks.hpp"
@@ -50,7 +53,7 @@ class Runner {
     attention::Session session(pipelines_, layer_, geometry_, options);
     if (!planes.empty()) {
       for (const auto& head : session.state(0).back()) {
-        const auto column = detail::find_column<float>(&head.columns(), "planes")[0];
+        const auto column = attnlab::detail::find_column<float>(&head.columns(), "planes")[0];
         EXPECT_EQ(column.size(), planes.size());
         std::copy(planes.begin(), planes.end(), column.begin());
       }
