@@ -78,7 +78,9 @@ void expect_pilot_and_sample(const HubCase& golden, int64_t row, std::span<const
   const auto total = static_cast<int64_t>(residual.keys.size());
   std::vector<int64_t> sampled;
   for (size_t key = 0; key < mask.size(); ++key) {
-    if (prior[key] == 1) EXPECT_EQ(mask[key], 1) << "row " << row << ", key " << key;
+    if (prior[key] == 1) {
+      EXPECT_EQ(mask[key], 1) << "row " << row << ", key " << key;
+    }
     if (mask[key] > 0 && prior[key] == 0) {
       EXPECT_TRUE(std::binary_search(residual.keys.begin(), residual.keys.end(), static_cast<int64_t>(key)))
           << "row " << row << ", key " << key << " may not be sampled";
@@ -132,7 +134,9 @@ void pilot_and_sample(const TableRow& row) {
     for (int64_t key = 0; key < golden.visible_end(r); ++key) {
       const float p = reference.row(r)[static_cast<size_t>(key)];
       const bool known = prior.row(r)[static_cast<size_t>(key)] == 1;
-      if (known) EXPECT_EQ(p, 1) << "row " << r << ", key " << key;
+      if (known) {
+        EXPECT_EQ(p, 1) << "row " << r << ", key " << key;
+      }
       if (known || p == 0) continue;
       EXPECT_GE(key, manifest["sampling_start"].get<int64_t>()) << "row " << r;
       EXPECT_LT(key, manifest["sampling_end"].get<int64_t>()) << "row " << r;

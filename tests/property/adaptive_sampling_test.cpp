@@ -131,7 +131,9 @@ TEST(AdaptiveSampling, FindsTheFewestDrawsOfABound) {
       return m >= rest || tail.deviation(m, rest) <= tau * m / rest * (1 + 1e-9);
     };
     EXPECT_TRUE(enough(draws)) << draws << " of " << rest;
-    if (draws > 1) EXPECT_FALSE(enough(draws - 1)) << draws << " of " << rest;
+    if (draws > 1) {
+      EXPECT_FALSE(enough(draws - 1)) << draws << " of " << rest;
+    }
   }
 }
 

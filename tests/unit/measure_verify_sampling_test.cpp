@@ -165,7 +165,9 @@ TEST(VerifySampling, FindsInequalitiesKeptWhereTheyLeaveKeysOut) {
     SCOPED_TRACE(pipeline.pipeline);
     EXPECT_FALSE(pipeline.biased());
     EXPECT_EQ(pipeline.coverage->share(), 1);
-    if (pipeline.target == "denominator") EXPECT_LT(pipeline.density, 0.5);
+    if (pipeline.target == "denominator") {
+      EXPECT_LT(pipeline.density, 0.5);
+    }
   }
 }
 
