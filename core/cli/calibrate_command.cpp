@@ -15,7 +15,7 @@ namespace {
 using base::UserError;
 
 void options(po::options_description& table) {
-  table.add_options()("output", po::value<std::string>()->value_name("FILE"), "file to write, *.npz")(
+  table.add_options()("out", po::value<std::string>()->value_name("FILE"), "file to write, *.npz")(
       "layers", po::value<std::string>()->value_name("LIST"),
       "layers to calibrate, such as 0,2-4; default all")(
       "threads", po::value<int>()->value_name("N")->default_value(0, "all cores"),
@@ -23,10 +23,10 @@ void options(po::options_description& table) {
 }
 
 std::string output_option(const po::variables_map& values) {
-  if (values.count("output") == 0) throw UserError("--output is required", {.allowed = "a *.npz file"});
-  const auto path = values["output"].as<std::string>();
+  if (values.count("out") == 0) throw UserError("--out is required", {.allowed = "a *.npz file"});
+  const auto path = values["out"].as<std::string>();
   if (!path.ends_with(".npz")) {
-    throw UserError("--output: unknown kind of file", {.found = path, .allowed = "*.npz"});
+    throw UserError("--out: unknown kind of file", {.found = path, .allowed = "*.npz"});
   }
   return path;
 }

@@ -28,7 +28,7 @@ void options(po::options_description& table) {
   auto real = [](const char* name, double value, const char* text) {
     return po::value<double>()->value_name(name)->default_value(value, text);
   };
-  table.add_options()("output", po::value<std::string>()->value_name("FILE"),
+  table.add_options()("out", po::value<std::string>()->value_name("FILE"),
                       "weight file to write, *.safetensors; a summary is written to FILE.json")(
       "layers", po::value<std::string>()->value_name("LIST"), "layers to train, such as 0,2-4; default all")(
       "top-k", po::value<std::string>()->value_name("K")->default_value("64"),
@@ -130,11 +130,11 @@ void print_table(const Json& summary) {
 
 int run(const po::variables_map& values) {
   const bool table = choice(values, "format", {"table", "json"}) == 0;
-  if (values.count("output") == 0)
-    throw UserError("train-hash needs --output", {.allowed = "--output FILE.safetensors"});
-  const auto output = values["output"].as<std::string>();
+  if (values.count("out") == 0)
+    throw UserError("train-hash needs --out", {.allowed = "--out FILE.safetensors"});
+  const auto output = values["out"].as<std::string>();
   if (!output.ends_with(".safetensors"))
-    throw UserError("--output: weights are written as safetensors",
+    throw UserError("--out: weights are written as safetensors",
                     {.found = output, .allowed = "*.safetensors"});
   train::HashOptions options = hash_options(values);
   const base::ThreadLimit threads(thread_option(values));
@@ -162,7 +162,7 @@ int run(const po::variables_map& values) {
   const train::HashTraining training = train::train_hash(*source, options, hooks);
 
   train::write_hash_weights(output, training.weights);
-  Json summary = {{"output", output}, {"input", source->description()}, {"options", to_json(options)}};
+  Json summary = {{"out", output}, {"input", source->description()}, {"options", to_json(options)}};
   train::put_recall(training, summary);
   io::write_file_atomically(output + ".json", summary.dump(2) + "\n");
   if (table) {

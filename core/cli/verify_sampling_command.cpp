@@ -36,8 +36,7 @@ void options(po::options_description& table) {
       "only this pipeline (repeatable)")(
       "epsilons", po::value<std::string>()->value_name("LIST"),
       "run each stage that has an epsilon with these as well, such as 0.02,0.05,0.1,0.2")(
-      "output", po::value<std::string>()->value_name("DIR"),
-      "write verification.json and verification.html")(
+      "out", po::value<std::string>()->value_name("DIR"), "write verification.json and verification.html")(
       "threads", po::value<int>()->value_name("N")->default_value(0, "all cores"),
       "threads; results do not depend on it")(
       "tile-bytes", po::value<int64_t>()->value_name("N")->default_value(int64_t{4} << 20, "4 MiB"),
@@ -109,8 +108,8 @@ int run(const po::variables_map& values) {
   }
   if (values["tile-bytes"].as<int64_t>() < 1) throw UserError("--tile-bytes must be positive");
   if (values.count("epsilons") != 0) verify.epsilons = parse_epsilons(values["epsilons"].as<std::string>());
-  const std::string folder = values.count("output") != 0 ? values["output"].as<std::string>() : "";
-  if (values.count("output") != 0 && folder.empty()) throw UserError("--output needs a folder");
+  const std::string folder = values.count("out") != 0 ? values["out"].as<std::string>() : "";
+  if (values.count("out") != 0 && folder.empty()) throw UserError("--out needs a folder");
 
   const base::ThreadLimit threads(thread_option(values));
   const config::Document document = load_document(values);

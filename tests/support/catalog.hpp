@@ -20,6 +20,16 @@ inline const plugin::Catalog& catalog() {
   return instance;
 }
 
+/// Ids of the maskers and scorers of the build, without presets.
+inline std::vector<std::string> method_ids() {
+  std::vector<std::string> ids;
+  for (const auto& id : catalog().ids()) {
+    const plugin::Descriptor& method = catalog().find(id)->descriptor;
+    if (!method.is_preset() && method.facet != plugin::Facet::scheme) ids.push_back(id);
+  }
+  return ids;
+}
+
 /// A document with these pipelines (a JSON object as text) and an input that nothing reads.
 inline config::Document document_with(const std::string& pipelines) {
   config::Document document;

@@ -77,7 +77,7 @@ struct Manner {
   bool one_by_one = false;      ///< decode: keys appended query by query after the prompt
   int64_t prompt_queries = -1;  ///< queries that belong to the prompt, whose rows stay zero; -1: all of them
                                 ///< are attended at once, or with one_by_one none
-  int64_t chunk = 1 << 20;  ///< keys of the prompt, and after it, are appended in chunks of this size
+  int64_t chunk = 1 << 20;      ///< keys of the prompt, and after it, are appended in chunks of this size
   enum class Detour { none, truncate, fork } detour = Detour::none;  ///< before the queries are attended
 };
 

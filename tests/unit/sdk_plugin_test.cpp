@@ -80,7 +80,9 @@ TEST(SdkTables, NothingUnwindsThroughASlot) {
   const attnlab_masker_table& table = *attnlab::detail::method_of<Throwing>()->masker;
   Throwing self;
   attnlab_error error = fresh();
-  EXPECT_EQ(table.select(&self, nullptr, nullptr, nullptr, &error), ATTNLAB_FAILED);
+  attnlab_tile tile{};
+  tile.count_read = [](void*, uint64_t) {};
+  EXPECT_EQ(table.select(&self, &tile, nullptr, nullptr, &error), ATTNLAB_FAILED);
   EXPECT_STREQ(error.message, "select failed");
   attnlab_geometry geometry{};
   EXPECT_EQ(table.columns(&self, &geometry, nullptr, &error), ATTNLAB_INVALID_PARAMETER);
