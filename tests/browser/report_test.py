@@ -245,7 +245,7 @@ class ReportTest(ReportCase):
             shown = lambda selector: browser.value(
                 f"[...document.querySelectorAll('{selector}')].filter(node => node.checkVisibility()).length")
             self.assertEqual(shown(".controls, .theme, canvas"), 0)
-            self.assertEqual(shown("th[data-sort] button"), 11)
+            self.assertEqual(shown("th[data-sort] button"), 12)
             self.assertEqual(shown(".mask"), 4)
             self.assertEqual(browser.value("getComputedStyle(document.documentElement).colorScheme"), "light")
             self.assertLessEqual(browser.value("document.documentElement.scrollWidth"), 700)

@@ -222,14 +222,14 @@ class Author(unittest.TestCase):
     def test_mistakes(self):
         shutil.copytree(workshop.source / "tests" / "install" / "mistakes", workshop.root / "mistakes")
         shutil.copy(workshop.root / "outside" / "every_other.cpp", workshop.root / "mistakes")
-        workshop.configure("mistakes", "build_mistakes", "-DWANTED_VERSION=0.1", "-DMISTAKE=none")
+        workshop.configure("mistakes", "build_mistakes", "-DWANTED_VERSION=0.2", "-DMISTAKE=none")
         for mistake, version, answer in (
-            ("unknown_argument", "0.1", r"unknown arguments: mine\.cpp; it takes SOURCES"),
-            ("sources_missing", "0.1", "SOURCES is missing"),
-            ("fast_math_option", "0.1", "-ffast-math changes results"),
-            ("fast_math_later", "0.1", "-Ofast changes results"),
-            ("old_compiler", "0.1", r"needs g\+\+ 12 or clang\+\+ 14 or newer.*found: GNU 9\.4\.0"),
-            ("none", "0.2", 'compatible with requested version "0.2"'),
+            ("unknown_argument", "0.2", r"unknown arguments: mine\.cpp; it takes SOURCES"),
+            ("sources_missing", "0.2", "SOURCES is missing"),
+            ("fast_math_option", "0.2", "-ffast-math changes results"),
+            ("fast_math_later", "0.2", "-Ofast changes results"),
+            ("old_compiler", "0.2", r"needs g\+\+ 12 or clang\+\+ 14 or newer.*found: GNU 9\.4\.0"),
+            ("none", "0.1", 'compatible with requested version "0.1"'),
             ("none", "0.0", 'compatible with requested version "0.0"'),
             ("none", "1.0", 'compatible with requested version "1.0"'),
         ):
