@@ -52,6 +52,19 @@ RowWriter::Outcome outcome_of(const plugin::Descriptor& method) {
   return method.has(ATTNLAB_REFINE) ? RowWriter::Outcome::refines : RowWriter::Outcome::adds;
 }
 
+attnlab_geometry geometry_of(int layer, const data::Geometry& geometry) {
+  attnlab_geometry g{};
+  g.struct_size = sizeof g;
+  g.layer = layer;
+  g.batch = geometry.batch;
+  g.query_heads = geometry.query_heads;
+  g.kv_heads = geometry.kv_heads;
+  g.group = geometry.group();
+  g.head_dim = geometry.head_dim;
+  g.value_dim = geometry.value_dim;
+  return g;
+}
+
 /// No stage follows the eviction: whatever stays in the cache is attended to.
 void attend_to_retained(Selection& selection) {
   for (int64_t row = 0; row < selection.rows(); row = selection.span_end(row)) {
@@ -79,6 +92,17 @@ Pipeline::Pipeline(const config::PipelinePlan& plan, const plugin::Catalog& cata
   }
 }
 
+void Pipeline::check_geometry(const std::vector<int>& layers, const data::Geometry& geometry) const {
+  for (const int layer : layers) {
+    for (size_t v = 0; v < policy_.variants().size(); ++v) {
+      if (!policy_.uses(layer, geometry.query_heads, v)) continue;
+      for (size_t s = policy_.variants()[v].begin; s < policy_.variants()[v].end; ++s) {
+        if (stages_[s].masker.has_columns()) stages_[s].masker.columns(geometry_of(layer, geometry));
+      }
+    }
+  }
+}
+
 PipelineState Pipeline::make_state(int layer, const data::Geometry& geometry, uint64_t seed) const {
   PipelineState state(stages_.size());
   auto make = [&](size_t s, size_t index) {
@@ -87,15 +111,7 @@ PipelineState Pipeline::make_state(int layer, const data::Geometry& geometry, ui
         !masker.wants_feedback()) {
       return;
     }
-    attnlab_geometry g{};
-    g.struct_size = sizeof g;
-    g.layer = layer;
-    g.batch = geometry.batch;
-    g.query_heads = geometry.query_heads;
-    g.kv_heads = geometry.kv_heads;
-    g.group = geometry.group();
-    g.head_dim = geometry.head_dim;
-    g.value_dim = geometry.value_dim;
+    const attnlab_geometry g = geometry_of(layer, geometry);
     for (int64_t i = 0; i < geometry.batch * geometry.kv_heads; ++i) {
       state[s].emplace_back(
           masker, g,

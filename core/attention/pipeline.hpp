@@ -58,6 +58,9 @@ class Pipeline {
   /// A stage wants to know how much attention each key received.
   bool wants_feedback() const;
 
+  /// Asks every stage of these layers whether the geometry suits it. Throws UserError at the stage's own
+  /// pointer.
+  void check_geometry(const std::vector<int>& layers, const data::Geometry& geometry) const;
   /// Fresh key-side state for a layer, of the stages that run in it.
   PipelineState make_state(int layer, const data::Geometry& geometry, uint64_t seed) const;
   /// Runs the stages on the tile; the result stays in `workspace.current`. Every variant that a query head of

@@ -221,6 +221,9 @@ int run(const po::variables_map& values) {
   experiment.max_dump_bytes = static_cast<uint64_t>(values["max-dump-bytes"].as<int64_t>());
   experiment.reference = values.count("reference") != 0;
   measure::check_plan(plan, *source, document, experiment);
+  for (const auto& pipeline : pipelines) {
+    pipeline.check_geometry(measure::wanted_layers(active, *source), source->geometry());
+  }
 
   const Json resolved = resolved_json(plan, catalog, *source);
   const Inputs inputs = describe_inputs(plan, catalog, *source);

@@ -133,8 +133,10 @@ class Conformance : public testing::TestWithParam<std::tuple<Method, Case>> {
   }
   void expect_same(const Manner& manner, const std::vector<Planes>& expected, const std::string& what) const {
     const auto planes = run(manner);
-    for (size_t p = 0; p < planes.size(); ++p)
+    for (size_t p = 0; p < planes.size(); ++p) {
       EXPECT_EQ(planes[p], expected[p]) << pipelines_[p].name() << ": " << what;
+      EXPECT_EQ(planes[p].search_bytes, expected[p].search_bytes) << pipelines_[p].name() << ": " << what;
+    }
   }
   /// Half of the queries belong to the prompt.
   int64_t half() const { return (shape().queries + 1) / 2; }

@@ -67,7 +67,10 @@ inline SmallProblem make_problem(const Shape& s, uint64_t seed) {
 /// What a pipeline gave: inclusion probability [B, Hq, Sq, Sk], output [B, Hq, Sq, Dv], LSE [B, Hq, Sq].
 struct Planes {
   std::vector<float> probability, output, lse;
-  bool operator==(const Planes&) const = default;
+  std::vector<uint64_t> search_bytes;  ///< of each stage: cost, not a result
+  bool operator==(const Planes& other) const {
+    return probability == other.probability && output == other.output && lse == other.lse;
+  }
 };
 
 /// How to run: nothing of this may change a bit of the rows after the prompt.
@@ -144,6 +147,7 @@ inline std::vector<Planes> run_pipelines(const std::vector<attention::Pipeline>&
     append_in_chunks(session, g.keys, manner.chunk);
     engine.attend(session, first, g.queries - first, {}, visit);
   }
+  for (size_t i = 0; i < planes.size(); ++i) planes[i].search_bytes = engine.clocks().search_bytes[i];
   return planes;
 }
 

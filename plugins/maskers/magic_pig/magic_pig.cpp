@@ -246,8 +246,8 @@ struct MagicPig : attnlab::Masker {
     size_t ids_read = 0;
     for (size_t table = 0; table < codes.size(); ++table) {
       for (int32_t key : tables.bucket(static_cast<int64_t>(table), codes[table])) {
-        ++ids_read;
         if (static_cast<size_t>(key) >= hits.size()) break;
+        ++ids_read;
         ++hits[static_cast<size_t>(key)];
       }
     }

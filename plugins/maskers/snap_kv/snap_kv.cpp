@@ -70,10 +70,10 @@ struct SnapKV : attnlab::Masker {
   }
 
   void select(const attnlab::Tile& tile, attnlab::RowWriter& out) const {
-    const int64_t prompt_length = tile.column<int64_t>("prompt_length")[0][0];
+    auto prompt_length = tile.column<int64_t>("prompt_length");
     auto evicted = tile.column<uint8_t>("evicted");
     for (auto query : tile.queries()) {
-      if (tile.position(query) < prompt_length) {
+      if (tile.position(query) < prompt_length[0][0]) {
         out.full(query);
         continue;
       }
