@@ -114,6 +114,8 @@ void Engine::attend_tile(Worker& worker, Session& session, const TileIndex& inde
     outcome.out = worker.out.data();
     outcome.lse = worker.lse.data();
     outcome.empty = &worker.empty;
+    // Also where a policy is dense and searches nothing: the cost is a mean over all queries.
+    worker.clocks.queries[p] += static_cast<uint64_t>(index.query_count);
     if (execution_.exact) {
       outcome.exact_out = worker.exact_out.data();
       outcome.exact_lse = worker.exact_lse.data();
@@ -135,7 +137,6 @@ void Engine::attend_tile(Worker& worker, Session& session, const TileIndex& inde
         worker.clocks.stages[p][s] += worker.workspace.stage_seconds[s];
         worker.clocks.search_bytes[p][s] += worker.workspace.stage_read_bytes[s];
       }
-      worker.clocks.queries[p] += static_cast<uint64_t>(index.query_count);
       Selection& selection = worker.workspace.current;
       handle_empty_rows(tile, selection, worker.empty);
       const auto& dense_heads = worker.workspace.dense_heads;

@@ -195,6 +195,13 @@ void Pipeline::run(const Variant& variant, Tile& tile, const PipelineState& stat
   }
 }
 
+size_t Pipeline::place_of(size_t stage) const {
+  for (const Variant& variant : policy_.variants()) {
+    if (variant.begin <= stage && stage < variant.end) return stage - variant.begin;
+  }
+  return stage;
+}
+
 bool Pipeline::wants_feedback() const {
   return std::any_of(stages_.begin(), stages_.end(),
                      [](const Stage& stage) { return stage.masker.wants_feedback(); });

@@ -55,6 +55,8 @@ class Pipeline {
   const std::vector<Stage>& stages() const { return stages_; }
   /// No stages run for any row of the tile: dense attention.
   bool is_dense(const Tile& tile) const { return policy_.is_dense(tile); }
+  /// The place of a stage in its own variant, which decides its random draws: the same alone and in a policy.
+  size_t place_of(size_t stage) const;
   /// A stage wants to know how much attention each key received.
   bool wants_feedback() const;
 

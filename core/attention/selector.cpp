@@ -38,18 +38,44 @@ void Selector::check_row(const plugin::Masker& scorer, const Tile& tile, int64_t
 
 const float* Selector::reduce(const SelectorPlan& plan, const Tile& tile, int64_t row) {
   const auto units = static_cast<size_t>(scores_.unit_count);
+  const bool maximum = plan.reduce == SelectorPlan::Reduce::max;
+  if (!tile.shared_visibility()) return reduce_visible(maximum, tile, row);
   reduced_.assign(row_scores(row), row_scores(row) + units);
   for (int64_t other = row + 1; other < row + tile.group(); ++other) {
     const float* scores = row_scores(other);
-    if (plan.reduce == SelectorPlan::Reduce::max) {
+    if (maximum) {
       for (size_t i = 0; i < units; ++i) reduced_[i] = std::max(reduced_[i], scores[i]);
     } else {
       for (size_t i = 0; i < units; ++i) reduced_[i] += scores[i];
     }
   }
-  if (plan.reduce == SelectorPlan::Reduce::mean) {
+  if (!maximum) {
     const float share = 1.0f / static_cast<float>(tile.group());
     for (float& score : reduced_) score *= share;
+  }
+  return reduced_.data();
+}
+
+const float* Selector::reduce_visible(bool maximum, const Tile& tile, int64_t row) {
+  const auto units = static_cast<size_t>(scores_.unit_count);
+  reduced_.assign(units, -std::numeric_limits<float>::infinity());
+  std::vector<float> heads(units, 0);  // that see the unit
+  for (int64_t member = row; member < row + tile.group(); ++member) {
+    const float* scores = row_scores(member);
+    tile.visible_runs(member, visible_);
+    to_pages(std::vector<Range>(visible_), page_size_, visible_);
+    for (const Range& run : visible_) {
+      for (auto i = static_cast<size_t>(run.begin); i < static_cast<size_t>(run.end); ++i) {
+        if (heads[i]++ == 0) {
+          reduced_[i] = scores[i];
+        } else {
+          reduced_[i] = maximum ? std::max(reduced_[i], scores[i]) : reduced_[i] + scores[i];
+        }
+      }
+    }
+  }
+  for (size_t i = 0; i < units && !maximum; ++i) {
+    if (heads[i] > 0) reduced_[i] *= 1 / heads[i];
   }
   return reduced_.data();
 }

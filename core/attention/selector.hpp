@@ -24,6 +24,8 @@ class Selector {
   }
   void check_row(const plugin::Masker& scorer, const Tile& tile, int64_t row) const;
   const float* reduce(const config::SelectorPlan& plan, const Tile& tile, int64_t row);
+  /// Over the heads that see a unit: the others' scores mean nothing, and -inf would exclude it for all.
+  const float* reduce_visible(bool maximum, const Tile& tile, int64_t row);
   /// `start`: uniform in [0, 1), for selectors that sample.
   void choose(const config::SelectorPlan& plan, const Tile& tile, int64_t row, const float* scores,
               const Selection& prior, double start);

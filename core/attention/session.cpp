@@ -78,7 +78,8 @@ void Session::end_prompt() {
         prompt.keys.end = valid_keys(static_cast<int64_t>(head), key_count_);
         prompt.group = geometry_.group();
         prompt.scale = options_.scale;
-        prompt.rng_key = mix_key(options_.seed, stage.seed, s, static_cast<uint64_t>(problem_->layer), head);
+        prompt.rng_key = mix_key(options_.seed, stage.seed, (*pipelines_)[p].place_of(s),
+                                 static_cast<uint64_t>(problem_->layer), head);
         // Queries before the end of the prompt: query i sits at position i + keys - queries.
         const int64_t end = std::max<int64_t>(0, key_count_ - (geometry_.keys - geometry_.queries));
         prompt.query_count = std::min(prompt_queries, end);

@@ -83,7 +83,7 @@ struct Clocks {
   std::vector<double> attend;               ///< [pipeline]
   /// Search cost [pipeline][stage]: bytes that the stage read to choose, each query for itself.
   std::vector<std::vector<uint64_t>> search_bytes;
-  std::vector<uint64_t> queries;  ///< [pipeline] queries of KV heads that this search served
+  std::vector<uint64_t> queries;  ///< [pipeline] queries of KV heads, dense ones included
 };
 
 /// How to execute. None of it changes results.

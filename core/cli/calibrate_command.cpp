@@ -75,6 +75,7 @@ int run(const po::variables_map& values) {
   const base::ThreadLimit threads(thread_option(values));
   const config::Document document = input_document(positional(values).at(0));
   const auto source = open_input(config::resolve_input(document), document);
+  const bool causal = config::resolve_attention(document).causal.value_or(source->causal().value_or(true));
   const std::vector<int> layers = layers_option(values, *source);
   const data::Geometry& g = source->geometry();
   tensor::Tensor ids = tensor::Tensor::zeros(tensor::DType::i32, {static_cast<int64_t>(layers.size())});
@@ -92,8 +93,7 @@ int run(const po::variables_map& values) {
   Progress progress("calibrate", values.count("quiet") != 0);
   for (size_t i = 0; i < layers.size(); ++i) {
     progress.update(static_cast<int64_t>(i), static_cast<int64_t>(layers.size()));
-    const auto importance =
-        train::channel_importance(source->load(layers[i]), g, source->causal().value_or(true));
+    const auto importance = train::channel_importance(source->load(layers[i]), g, causal);
     const auto channels = train::sorted_channels(importance.product, g.head_dim);
     put(product, i, channels);
     put(query, i, train::sorted_channels(importance.query, g.head_dim));

@@ -63,13 +63,18 @@ std::vector<double> parse_epsilons(const std::string& text) {
   return epsilons;
 }
 
-/// Keeps the pipelines that are asked for and sample.
+/// Keeps the pipelines that are asked for and sample. Policies are left out: each of the pipelines that they
+/// choose from samples by itself, and makes its own promise.
 void choose_pipelines(config::RunPlan& plan, const plugin::Catalog& catalog, const config::Document& document,
                       const std::vector<std::string>& wanted) {
-  std::vector<std::string> names, sampling;
+  std::vector<std::string> names, sampling, policies;
   for (const auto& pipeline : plan.pipelines) {
     names.push_back(pipeline.name);
-    if (measure::sampling_stage(pipeline, catalog) >= 0) sampling.push_back(pipeline.name);
+    if (pipeline.policy) {
+      policies.push_back(pipeline.name);
+    } else if (measure::sampling_stage(pipeline, catalog) >= 0) {
+      sampling.push_back(pipeline.name);
+    }
   }
   for (const auto& name : wanted) {
     if (std::find(names.begin(), names.end(), name) == names.end()) {
@@ -77,12 +82,23 @@ void choose_pipelines(config::RunPlan& plan, const plugin::Catalog& catalog, con
           "--pipeline: the config has no such pipeline",
           {.found = name, .allowed = base::join(names), .suggestion = base::did_you_mean(name, names)});
     }
+    if (std::find(policies.begin(), policies.end(), name) != policies.end()) {
+      throw UserError("--pipeline: a policy is not verified as a whole",
+                      {.found = name,
+                       .allowed = base::join(sampling),
+                       .suggestion = "verify the pipelines that it chooses from"});
+    }
     if (std::find(sampling.begin(), sampling.end(), name) == sampling.end()) {
       throw UserError("--pipeline: no stage of it samples", {.found = name, .allowed = base::join(sampling)});
     }
   }
   if (sampling.empty()) {
     base::Mistake mistake = document.where("/pipelines");
+    if (!policies.empty()) {
+      mistake.found = base::join(policies);
+      mistake.suggestion = "verify the pipelines that a policy chooses from: it is not verified as a whole";
+      throw UserError("no stage of any pipeline samples, policies apart", mistake);
+    }
     mistake.suggestion = "add a stage that samples, such as random_sampling";
     throw UserError("no stage of any pipeline samples", mistake);
   }

@@ -191,8 +191,11 @@ void importance(const float* scores, std::span<const Range> candidates, double e
   std::sort(descending.begin(), descending.end(), std::greater<>());
   std::vector<double> rest(count + 1, 0.0);  // sum of descending[i, count), the smallest first
   for (size_t i = count; i-- > 0;) rest[i] = rest[i + 1] + descending[i];
+  // As long as more than one is expected: a single one is certain only if the others' sizes are lost in
+  // rounding, and nothing would be left to share.
   size_t certain = 0;
-  while (certain < count && (expected - static_cast<double>(certain)) * descending[certain] >= rest[certain])
+  while (expected - static_cast<double>(certain) > 1 &&
+         (expected - static_cast<double>(certain)) * descending[certain] >= rest[certain])
     ++certain;
   const double factor = (expected - static_cast<double>(certain)) / rest[certain];
   double sum = start;  // a candidate is drawn when the running sum of p passes a whole number

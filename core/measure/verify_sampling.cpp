@@ -155,6 +155,9 @@ VerificationRecord verify_sampling(const config::RunPlan& plan, const plugin::Ca
     pipelines.emplace_back(subject.plan, catalog, document);
     config::PipelinePlan prior = subject.plan;
     prior.stages.resize(subject.stage);
+    // An eviction selects nothing. Left last, it would give all that it retains.
+    while (!prior.stages.empty() && catalog.find(prior.stages.back().masker)->descriptor.has(ATTNLAB_RETAINS))
+      prior.stages.pop_back();
     priors.emplace_back(prior, catalog, document);
   }
 

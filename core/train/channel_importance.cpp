@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "core/base/parallel.hpp"
+#include "core/mask/visibility.hpp"
 
 namespace attnlab::train {
 namespace {
@@ -15,6 +16,14 @@ void add_magnitudes(const float* vector, std::span<double> sums) {
 
 void divide(std::span<double> sums, int64_t count) {
   for (double& sum : sums) sum /= static_cast<double>(std::max<int64_t>(1, count));
+}
+
+/// The bias of a query; null without one.
+const float* bias_of(const data::LayerProblem& layer, int64_t batch, int64_t head, int64_t query) {
+  if (layer.bias.empty()) return nullptr;
+  const auto& shape = layer.bias.shape();
+  const int64_t b = shape[0] == 1 ? 0 : batch, h = shape[1] == 1 ? 0 : head;
+  return layer.bias.values<float>().data() + ((b * shape[1] + h) * shape[2] + query) * shape[3];
 }
 
 /// Adds up one head over all sequences; the spans have head_dim elements.
@@ -33,10 +42,25 @@ void measure_head(const data::LayerProblem& layer, const data::Geometry& g, bool
       const int64_t end = causal ? position + 1 : valid;
       for (; seen < end; ++seen) add_magnitudes(layer.key.row(b, kv_head, seen), seen_sums);
       const float* q = layer.query.row(b, head, i);
-      for (size_t c = 0; c < product.size(); ++c) product[c] += std::abs(double{q[c]}) * seen_sums[c];
+      const auto add_products = [&](std::span<const double> sums) {
+        for (size_t c = 0; c < product.size(); ++c) product[c] += std::abs(double{q[c]}) * sums[c];
+      };
+      if (const float* bias = bias_of(layer, b, head, i); bias != nullptr) {
+        std::vector<double> sums(key.size());
+        int64_t visible = 0;
+        for (int64_t j = 0; j < end; ++j) {
+          if (mask::hides(bias[j])) continue;
+          add_magnitudes(layer.key.row(b, kv_head, j), sums);
+          ++visible;
+        }
+        add_products(sums);
+        pairs += visible;
+      } else {
+        add_products(seen_sums);
+        pairs += end;
+      }
       add_magnitudes(q, query);
       ++queries;
-      pairs += end;
     }
     for (; seen < valid; ++seen) add_magnitudes(layer.key.row(b, kv_head, seen), seen_sums);
     for (size_t c = 0; c < key.size(); ++c) key[c] += seen_sums[c];

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <cmath>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -167,6 +168,16 @@ class Checkpoint {
   std::optional<io::Archive> archive_;  ///< the one being resumed
 };
 
+/// Weights that overflowed have no codes; hash_attention would refuse them.
+void check_finite(const HashHead& head, int layer, size_t index) {
+  for (const auto& mlp : {head.query_mlp(), head.key_mlp()}) {
+    if (std::all_of(mlp.begin(), mlp.end(), [](float x) { return std::isfinite(x); })) continue;
+    throw base::UserError(fmt::format("the training of layer {}, head {} diverged", layer, index),
+                          {.found = "weights that are NaN or infinite",
+                           .suggestion = "choose a smaller --learning-rate or --positive-weight"});
+  }
+}
+
 /// Adds the means over heads.
 void put_means(const std::vector<HashRecall>& heads, Json& json) {
   double learned = 0, random = 0;
@@ -257,6 +268,7 @@ HashTraining train_hash(const data::Source& source, const HashOptions& options, 
       if (run.on_progress) run.on_progress(done * options.steps + step, layers * options.steps);
     }
     HashLayer layer{index, {}, {}};
+    for (size_t h = 0; h < heads.size(); ++h) check_finite(*heads[h], index, h);
     for (const auto& head : heads) {
       layer.query.push_back(head->query_mlp());
       layer.key.push_back(head->key_mlp());

@@ -11,14 +11,16 @@ namespace {
 
 using io::Json;
 
-const std::vector<std::string> names = {"dense", "sampled", "heavy", "wide"};
+const std::vector<std::string> names = {"dense", "sampled", "heavy", "wide", "fitted"};
 
 Json lists() {
   return Json::parse(R"({
       "dense": [],
       "sampled": [{"masker": "sink", "sink_size": 2}, {"masker": "random_sampling", "sampling_rate": 0.3, "seed": 5}],
       "heavy": [{"masker": "local", "window_size": 3}, {"masker": "oracle_top_k", "heavy_size": "20%", "share": "kv_group"}],
-      "wide": [{"masker": "strided", "stride": 3}]})");
+      "wide": [{"masker": "strided", "stride": 3}],
+      "fitted": [{"masker": "sink", "sink_size": 1},
+                 {"masker": "pq_cache", "heavy_size": "20%", "pq_group_factor": 1, "pq_bits": 3}]})");
 }
 
 /// A value for a key of a policy, a name or the stages themselves.

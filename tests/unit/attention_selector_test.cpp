@@ -255,10 +255,16 @@ TEST_F(AttentionSelectorTest, AGroupWithDifferentPriorsOrVisibilityChoosesRowByR
   random_scores(5);
   SelectorPlan plan = top_k({false, 4, 0});
   plan.share = SelectorPlan::Share::kv_group;
-  const auto common = [&](int32_t key) { return std::max(score(0, key), score(1, key)); };
   const auto expect_rows = [&] {
     const auto rows = chosen(plan);
     for (int64_t row = 0; row < tile_.rows(); ++row) {
+      // Heads that do not see a key have no say.
+      const auto common = [&](int32_t key) {
+        const int64_t other = row + (row % group == 0 ? 1 : -1);
+        if (!visible(tile_, other, key)) return score(row, key);
+        return plan.reduce == SelectorPlan::Reduce::max ? std::max(score(row, key), score(other, key))
+                                                        : (score(row, key) + score(other, key)) / 2;
+      };
       std::vector<int32_t> expected = ranked(row, common);
       expected.resize(4);
       std::sort(expected.begin(), expected.end());
@@ -269,6 +275,8 @@ TEST_F(AttentionSelectorTest, AGroupWithDifferentPriorsOrVisibilityChoosesRowByR
   expect_rows();
   set_prior_ = nullptr;
   hide_at_random(problem_, group, 0.3, 6);
+  expect_rows();
+  plan.reduce = SelectorPlan::Reduce::mean;
   expect_rows();
 }
 

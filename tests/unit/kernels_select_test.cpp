@@ -225,6 +225,14 @@ TEST(Importance, DrawsEachKeyWithTheProbabilityItClaims) {
   }
 }
 
+TEST(Importance, KeepsTheHeaviestWhenTheOthersAreLostInRounding) {
+  const Draws one = draw({0, 100, 0}, std::vector<Range>{{0, 3}}, 1, 1);
+  EXPECT_EQ(one.frequency, (std::vector<double>{0, 1, 0}));
+  EXPECT_EQ(one.probability[1], 1);
+  const Draws two = draw({0, 100, 50, 0}, std::vector<Range>{{0, 4}}, 2, 1);
+  EXPECT_EQ(two.frequency, (std::vector<double>{0, 1, 1, 0}));
+}
+
 TEST(Importance, TakesAllWhenTheyAreFew) {
   const std::vector<float> scores{1, -kInfinity, 2, 3};
   const Draws draws = draw(scores, std::vector<Range>{{0, 4}}, 3, 1);

@@ -136,6 +136,17 @@ TEST(MeasureCost, IsWhatIsAllocatedAndReadInEveryMode) {
   }
 }
 
+/// Queries of dense layers search nothing and count as well.
+TEST(MeasureCost, OfAPolicyIsTheMeanOverAllLayers) {
+  const RunRecord record = run(R"({
+    "shared": [{"masker": "oracle_top_k", "heavy_size": 5, "share": "kv_group"}],
+    "policy": {"layers": {"0": "dense", "1": "shared"}}})",
+                               "prefill");
+  const Cost &alone = record.pipelines[0].cost, &policy = record.pipelines[1].cost;
+  EXPECT_DOUBLE_EQ(policy.search_bytes_per_query(), alone.search_bytes_per_query() / 2);
+  EXPECT_DOUBLE_EQ(policy.attended_bytes_per_query, (65.5 + 5) / 2 * key_bytes);
+}
+
 TEST(MeasureCost, DoesNotDependOnTiles) {
   const char* pipelines = R"({"pages": [{"masker": "cost.pages", "heavy_size": 8}],
     "top": [{"masker": "oracle_top_p", "top_p": 0.5}]})";

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/base/parallel.hpp"
+#include "core/mask/visibility.hpp"
 #include "tests/support/small_problem.hpp"
 
 namespace attnlab::train {
@@ -18,6 +19,12 @@ struct Extents {
 
 void PrintTo(const Extents& extents, std::ostream* out) {
   *out << extents.name;
+}
+
+float bias_at(const data::LayerProblem& layer, int64_t b, int64_t head, int64_t query, int64_t key) {
+  const auto& shape = layer.bias.shape();
+  const int64_t row = ((shape[0] == 1 ? 0 : b) * shape[1] + (shape[1] == 1 ? 0 : head)) * shape[2] + query;
+  return layer.bias.values<float>()[static_cast<size_t>(row * shape[3] + key)];
 }
 
 class Importance : public ::testing::TestWithParam<Extents> {};
@@ -43,7 +50,11 @@ TEST_P(Importance, IsTheMeanOverVisiblePairs) {
           const double q = std::abs(double{problem.layer.query.row(b, head, i)[c]});
           query += q;
           ++queries;
-          for (int64_t j = 0; j < (causal ? position + 1 : valid); ++j, ++pairs) product += q * k(j);
+          for (int64_t j = 0; j < (causal ? position + 1 : valid); ++j) {
+            if (!problem.layer.bias.empty() && mask::hides(bias_at(problem.layer, b, head, i, j))) continue;
+            product += q * k(j);
+            ++pairs;
+          }
         }
       }
       const auto at = static_cast<size_t>(head * g.head_dim + c);
@@ -59,6 +70,13 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(Extents{{.query_heads = 4, .kv_heads = 2, .queries = 5, .keys = 9}, "grouped"},
                       Extents{{.queries = 3, .keys = 8, .causal = false}, "not_causal"},
                       Extents{{.batch = 3, .queries = 6, .keys = 7, .shorter_sequences = true}, "shorter"},
+                      Extents{{.batch = 2,
+                               .query_heads = 4,
+                               .kv_heads = 2,
+                               .queries = 5,
+                               .keys = 9,
+                               .bias = test::Shape::Bias::per_head_holes},
+                              "holes"},
                       Extents{{.queries = 1, .keys = 1, .head_dim = 1}, "smallest"}),
     [](const auto& test) { return std::string(test.param.name); });
 
