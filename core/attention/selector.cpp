@@ -11,6 +11,9 @@ namespace {
 
 using config::SelectorPlan;
 
+/// Parts the selector's draws from those of a scorer that draws itself.
+constexpr uint64_t selection_draws = 1;
+
 /// Runs of pages that hold a candidate key. Keys of one page stay together.
 void to_pages(std::span<const Range> keys, int64_t page_size, std::vector<Range>& pages) {
   pages.clear();
@@ -171,7 +174,8 @@ void Selector::run(const plugin::Masker& scorer, const SelectorPlan& plan, Tile&
     const bool alike = shared && tile.shared_visibility() && prior.span_end(row) >= row + step;
     const int64_t rows_per_choice = alike ? step : 1;
     for (int64_t member = row; member < row + step; member += rows_per_choice) {
-      choose(plan, tile, member, scores, prior, Philox(view.rng_key, view.rng_stream[member]).uniform());
+      choose(plan, tile, member, scores, prior,
+             Philox(mix_key(view.rng_key, selection_draws), view.rng_stream[member]).uniform());
       if (plan.samples()) {
         if (!write_sample(tile, member, rows_per_choice, out)) return;
         continue;

@@ -27,9 +27,13 @@ int validate(const po::variables_map& values) {
   const config::Document document = load_document(values);
   const plugin::Catalog catalog = load_catalog(values, config::plugin_folders(document));
   const config::RunPlan plan = config::resolve(document, catalog);
-  for (const auto& pipeline : plan.pipelines) attention::Pipeline bound(pipeline, catalog, document);
+  std::vector<attention::Pipeline> pipelines;
+  for (const auto& pipeline : plan.pipelines) pipelines.emplace_back(pipeline, catalog, document);
   const auto source = open_input(plan.input, document);
   measure::check_plan(plan, *source, document, {});
+  for (const auto& pipeline : pipelines) {
+    pipeline.check_geometry(measure::wanted_layers(plan, *source), source->geometry());
+  }
   fmt::print("{}: valid; {} pipelines on {}\n", document.path(), plan.pipelines.size(),
              source->description());
   return 0;

@@ -111,16 +111,22 @@ Inputs describe_inputs(const config::RunPlan& plan, const plugin::Catalog& catal
   return {measure::describe_files(data), measure::describe_files({files.begin(), files.end()})};
 }
 
+/// Replaces text that equals `from`, anywhere in the document. Documents have bounded depth.
+void replace_text(Json& json, const std::string& from, const std::string& to) {
+  if (json.is_string() && json.get_ref<const std::string&>() == from) json = to;
+  if (!json.is_structured()) return;
+  for (auto& item : json) replace_text(item, from, to);
+}
+
 /// A content hash: equal for equal results, wherever the files lie and however many threads run.
 std::string run_id(const config::RunPlan& plan, const plugin::Catalog& catalog, const Json& resolved,
                    const Inputs& inputs) {
   Json identity = resolved;
   for (const char* path : {"trace", "npz", "safetensors"}) identity["input"].erase(path);
   for (const char* name : {"title", "plugin_path"}) identity.erase(name);
-  for_each_stage_file(plan, catalog,
-                      [&](const auto& pipeline, size_t i, const auto& key, const std::string& file) {
-                        identity["pipelines"][pipeline.name][i][key] = base::hash_file(file);
-                      });
+  for_each_stage_file(plan, catalog, [&](const auto&, size_t, const auto&, const std::string& file) {
+    replace_text(identity["pipelines"], file, base::hash_file(file));
+  });
   identity["files"] = Json::array();
   for (const auto* list : {&inputs.data, &inputs.plugins}) {
     for (const auto& file : *list) identity["files"].push_back(file["hash"]);
@@ -287,7 +293,9 @@ int run(const po::variables_map& values) {
   for (const auto& pipeline : record.pipelines) empty_rows += pipeline.quality.empty_rows;
   if (empty_rows > 0 && plan.attention.on_empty_row == config::EmptyRow::error) {
     std::cerr << "error: " << empty_rows << " rows selected no key\n";
-    for (const auto& note : record.notes) std::cerr << "  " << note << "\n";
+    for (const auto& note : record.notes) {
+      if (note.find("selected no key") != std::string::npos) std::cerr << "  " << note << "\n";
+    }
     std::cerr << "  set /attention/on_empty_row to \"zeros\" or \"dense\" to accept them\n";
     return static_cast<int>(Exit::failed);
   }

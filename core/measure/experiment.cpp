@@ -370,10 +370,21 @@ RunRecord run_experiment(const config::RunPlan& plan, const std::vector<Pipeline
     for (size_t s = 0; s < record.stages.size(); ++s) {
       time.stages.emplace_back(record.stages[s].name, clocks.stages[p][s]);
       const auto& method = pipelines[p].stages()[s].masker.descriptor();
-      if (method.has(ATTNLAB_PROMPT_FITTED)) {
+      const bool prefill = plan.mode == config::Mode::prefill;
+      if (prefill && (method.has(ATTNLAB_RETAINS) || method.has(ATTNLAB_NEEDS_FEEDBACK))) {
+        run.notes.push_back(
+            fmt::format("{}: {} evicts only after the prompt, and prefill is the prompt: use decode",
+                        record.name, record.stages[s].name));
+      } else if (prefill && method.has(ATTNLAB_PROMPT_FITTED)) {
         run.notes.push_back(
             fmt::format("{}: {} is fitted on the whole prompt, so prefill rows know later keys", record.name,
                         record.stages[s].name));
+      } else if (!prefill && method.has(ATTNLAB_NEEDS_FEEDBACK) && begin == 0 &&
+                 geometry.keys > geometry.queries) {
+        run.notes.push_back(
+            fmt::format("{}: {} saw no queries of the prompt, as the input has none before the measured "
+                        "ones: measure fewer",
+                        record.name, record.stages[s].name));
       }
     }
     if (record.quality.empty_rows > 0) {

@@ -17,6 +17,8 @@ struct Case {
 };
 
 constexpr uint64_t keys = 40, key_bytes = 8 * sizeof(float);
+/// Of a query MLP 8 -> 7 -> 20 with biases.
+constexpr uint64_t mlp_bytes = (9 * 7 + 8 * 20) * sizeof(float);
 
 const Case cases[] = {
     {"sink", R"([{"masker": "sink"}])", 0, 0},
@@ -31,13 +33,14 @@ const Case cases[] = {
     // Each head gathers the keys of its own prior.
     {"twilight", R"([{"masker": "strided", "stride": 2}, {"masker": "twilight"}])", 0,
      2 * keys / 2 * key_bytes},
-    // 20 bits in one word, read once for the group; another code for each query head.
+    // 20 bits in one word, read once for the group, and the MLP that hashes the query; another code for each
+    // query head.
     {"hash_of_kv_head",
      R"([{"masker": "hash_attention", "heavy_size": 4, "hat_weight_file": "${FILE:hash}"}])", keys * 8,
-     keys * 8},
+     keys * 8 + mlp_bytes},
     {"hash_of_query_heads",
      R"([{"masker": "hash_attention", "heavy_size": 4, "hat_weight_file": "${FILE:hash_of_query_heads}"}])",
-     2 * keys * 8, 2 * keys * 8},
+     2 * keys * 8, 2 * (keys * 8 + mlp_bytes)},
     // One float, one byte for each key; the prompt's length.
     {"h2o", R"([{"masker": "h2o"}])", keys * 4, keys * 4},
     {"snap_kv", R"([{"masker": "snap_kv", "window": 4}])", keys + 8, keys + 8},

@@ -328,12 +328,15 @@ void HashAttention::score(const attnlab::Tile& tile, attnlab::Scores& out) const
   const int64_t codes_per_key = codes.width() / words();
   const auto query_code = tile.scratch<uint64_t>(words());
   Buffers buffers;
+  size_t parameters = 0;  // of the MLP of one head
+  for (const Linear& layer : mlp) parameters += static_cast<size_t>((layer.inputs + 1) * layer.outputs);
   // The query heads of a group read the codes together.
   for (int64_t first = 0; first < tile.row_count(); first += tile.group()) {
     int64_t end = 0;
     for (int64_t row = first; row < first + tile.group(); ++row)
       end = std::max(end, tile.visible_end({row, 1}));
     const uint64_t* key_codes = codes.records(0, end).data();
+    tile.count_read(codes_per_key * static_cast<int64_t>(parameters * sizeof(float)));
     for (int64_t row = first; row < first + tile.group(); ++row) {
       const int64_t i = (row - first) % codes_per_key;
       hash(mlp, tile.kv_head() * codes_per_key + i, tile.query(row), buffers, query_code.data());
