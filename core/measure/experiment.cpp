@@ -189,8 +189,11 @@ InputRecord describe_input(const config::RunPlan& plan, const data::Source& sour
 
 StageRecord describe_stage(const config::PipelinePlan& plan, size_t index, const plugin::Descriptor& method) {
   const config::StagePlan& stage = plan.stages[index];
-  io::Json parameters = to_json(stage, method);
-  for (const char* key : {"masker", "name"}) parameters.erase(key);
+  const io::Json written = to_json(stage, method);
+  io::Json parameters = io::Json::object();
+  for (const auto& [key, value] : written.items()) {
+    if (key != "masker" && key != "name") parameters[key] = value;
+  }
   // A config may not give what a preset fixes; a reader wants to know it.
   for (size_t i = 0; i < method.parameters.size(); ++i) {
     if (method.parameters[i].fixed) parameters[method.parameters[i].key] = to_json(stage.values[i]);

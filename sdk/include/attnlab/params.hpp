@@ -284,7 +284,9 @@ class ParameterBuilder {
     for (auto name : names) list.push_back(pool_.keep(name));
     info_.enum_names = list.data();
     info_.enum_count = list.size();
-    info_.default_value.text = list[static_cast<size_t>(info_.default_value.integer)];
+    // An optional parameter may begin with a value that has no name.
+    const auto index = static_cast<uint64_t>(info_.default_value.integer);
+    if (index < list.size()) info_.default_value.text = list[index];
     return *this;
   }
 
