@@ -29,17 +29,19 @@ std::string breakable(const std::string& name) {
   return html;
 }
 
-std::string plot(const measure::RunRecord& run, const PlotMetric& metric, bool shown, Scatter& broad) {
-  broad = metric_over_density(run, metric, 1032, 440);
-  const Scatter narrow = metric_over_density(run, metric, 358, 380);
+std::string plot(const measure::RunRecord& run, const PlotMetric& metric, const PlotCost& cost, bool shown,
+                 Scatter& broad) {
+  broad = metric_over_cost(run, metric, cost, 1032, 440);
+  const Scatter narrow = metric_over_cost(run, metric, cost, 358, 380);
   std::string left_out;
   if (!broad.left_out.empty()) {
     left_out = R"(<p class="small">Not drawn, for want of figures: )" +
                html_text(base::join(broad.left_out)) + ".</p>";
   }
   return fmt::format(
-      R"(<div class="plot" data-metric="{}" data-title="{}"{}><div class="broad">{}</div><div class="narrow">{}</div>{}</div>)",
-      metric.key, html_text(metric.title), shown ? "" : " hidden", broad.svg, narrow.svg, left_out);
+      R"(<div class="plot" data-metric="{}" data-title="{}" data-cost="{}" data-cost-title="{}"{}><div class="broad">{}</div><div class="narrow">{}</div>{}</div>)",
+      metric.key, html_text(metric.title), cost.key, html_text(cost.title), shown ? "" : " hidden", broad.svg,
+      narrow.svg, left_out);
 }
 
 }  // namespace
@@ -85,14 +87,17 @@ std::string comparison_section(const measure::RunRecord& run, bool numbered) {
 std::string plot_section(const measure::RunRecord& run, bool& numbered) {
   std::string plots;
   for (const PlotMetric& metric : plot_metrics()) {
-    Scatter broad;
-    plots += plot(run, metric, plots.empty(), broad);
-    numbered = broad.numbered;
+    for (const PlotCost& cost : plot_costs()) {
+      Scatter broad;
+      plots += plot(run, metric, cost, plots.empty(), broad);
+      numbered = broad.numbered;
+    }
   }
   std::string caption =
-      "Lower left is better. Ringed points joined by the stepped line are the Pareto front: no other "
-      "pipeline "
-      "is better in one figure and as good in the other. Whiskers end at the worst 5 % of the rows.";
+      "Lower left is better. Ringed points joined by the stepped line are the Pareto front of the two "
+      "figures: no other pipeline is better in one and as good in the other. Whiskers end at the worst 5 % "
+      "of "
+      "the rows.";
   if (numbered) caption += " Numbers are those of the table.";
   return R"(<section id="plot"><h2>Error against density</h2><figure>)" + plots + "<figcaption>" + caption +
          "</figcaption></figure></section>";

@@ -23,6 +23,11 @@ double share(double part, double whole) {
   return whole > 0 ? part / whole : std::numeric_limits<double>::quiet_NaN();
 }
 
+bool is_free(const measure::StageCost& stage) {
+  return stage.index_bytes_per_token == 0 && stage.index_bytes_per_sequence == 0 &&
+         stage.state_bytes_per_token == 0 && stage.search_bytes_per_query == 0;
+}
+
 CostRow row_of(const measure::RunRecord& run, const std::string& name, const measure::StageCost& cost,
                double attended) {
   const double per_token = cost.index_bytes_per_token + cost.state_bytes_per_token;
@@ -38,13 +43,13 @@ CostRow row_of(const measure::RunRecord& run, const std::string& name, const mea
 
 const std::vector<std::pair<std::string, std::string>>& cost_headings() {
   static const std::vector<std::pair<std::string, std::string>> headings{
-      {"columns / token", "records that the method keeps per token and per page, as allocated"},
-      {"opaque / token", "other state, by the method's own account"},
-      {"of KV", "both, relative to the key and value of a token"},
-      {"per sequence", "records that the method keeps once per sequence"},
-      {"search / query", "read to choose keys, as if each query were answered alone"},
-      {"attended / query", "keys and values that any query head of the group attends to"},
-      {"of dense", "search and attended, relative to what dense attention reads"}};
+      {"index bytes per token", "records that the method keeps per token and per page, as allocated"},
+      {"state bytes per token", "other (opaque) state, by the method's own account"},
+      {"share of KV", "both, relative to the key and value of a token"},
+      {"index bytes per sequence", "records that the method keeps once per sequence"},
+      {"search bytes per query", "read to choose keys, as if each query were answered alone"},
+      {"attended bytes per query", "keys and values that any query head of the group attends to"},
+      {"read", "search and attended bytes, relative to what dense attention reads"}};
   return headings;
 }
 
@@ -69,6 +74,7 @@ std::vector<CostRow> cost_rows(const measure::RunRecord& run) {
     rows.push_back(row_of(run, pipeline.name, sum, cost.attended_bytes_per_query));
     if (cost.stages.size() < 2) continue;
     for (const measure::StageCost& stage : cost.stages) {
+      if (is_free(stage)) continue;
       CostRow row = row_of(run, stage.name, stage, 0);
       row.is_stage = true;
       row.cells[5] = "";  // stages attend together

@@ -47,7 +47,7 @@ std::string page_data(const measure::RunRecord& run) {
   Json& pipelines = data["pipelines"] = Json::array();
   for (const measure::PipelineRecord& pipeline : run.pipelines) {
     Json facts = Json::array();
-    for (const auto& [label, text] : point_facts(pipeline)) facts.push_back({label, text});
+    for (const auto& [label, text] : point_facts(run, pipeline)) facts.push_back({label, text});
     pipelines.push_back(
         {{"name", clean(pipeline.name)}, {"dense", pipeline.stages.empty()}, {"facts", std::move(facts)}});
   }

@@ -1,4 +1,4 @@
-// Output error against density.
+// Error against what a pipeline costs: density, or bytes read.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -10,6 +10,7 @@
 #include "core/report/axis.hpp"
 #include "core/report/format.hpp"
 #include "core/report/svg.hpp"
+#include "core/report/table.hpp"
 #include "core/report/text.hpp"
 
 namespace attnlab::report {
@@ -22,7 +23,7 @@ constexpr double zero_gap = 30;
 struct Point {
   const measure::PipelineRecord* pipeline;
   size_t index;
-  double density, figure;
+  double cost, figure;
   double x, y, whisker;  // pixels
   bool front;
 };
@@ -97,7 +98,8 @@ std::string text_at(const char* style, const char* anchor, double x, double y, c
                      px(y), html_text(text));
 }
 
-std::string axes(const LogAxis& x, const LogAxis& y, const Box& plot, const std::string& title) {
+std::string axes(const LogAxis& x, const LogAxis& y, const Box& plot, const PlotMetric& metric,
+                 const PlotCost& cost) {
   std::string svg;
   const auto x_tick = [&](double at, const std::string& label) {
     svg +=
@@ -118,8 +120,8 @@ std::string axes(const LogAxis& x, const LogAxis& y, const Box& plot, const std:
   for (const double tick : y.ticks()) y_tick(y.at(tick), number(tick, 1));
   svg += line("axis", plot.left, plot.bottom, plot.right, plot.bottom);
   svg += line("axis", plot.left, plot.top, plot.left, plot.bottom);
-  svg += text_at("name", "middle", (plot.left + plot.right) / 2, plot.bottom + 38, "mean density (log)");
-  const std::string name = text_at("name", "middle", 0, 0, "mean " + title + " (log)");
+  svg += text_at("name", "middle", (plot.left + plot.right) / 2, plot.bottom + 38, cost.axis + " (log)");
+  const std::string name = text_at("name", "middle", 0, 0, "mean " + metric.title + " (log)");
   return svg + fmt::format("<g transform=\"translate(14 {}) rotate(-90)\">{}</g>",
                            px((plot.top + plot.bottom) / 2), name);
 }
@@ -129,14 +131,14 @@ std::string mark_front(std::vector<Point>& points, std::vector<Box>& taken) {
   std::vector<const Point*> front;
   for (Point& point : points) {
     point.front = std::none_of(points.begin(), points.end(), [&](const Point& other) {
-      return other.density <= point.density && other.figure <= point.figure &&
-             (other.density < point.density || other.figure < point.figure);
+      return other.cost <= point.cost && other.figure <= point.figure &&
+             (other.cost < point.cost || other.figure < point.figure);
     });
     if (point.front) front.push_back(&point);
   }
   if (front.size() < 2) return "";
   std::sort(front.begin(), front.end(), [](const Point* a, const Point* b) {
-    return std::tie(a->density, a->index) < std::tie(b->density, b->index);
+    return std::tie(a->cost, a->index) < std::tie(b->cost, b->index);
   });
   std::string path = fmt::format("M{} {}", px(front[0]->x), px(front[0]->y));
   for (size_t i = 1; i < front.size(); ++i) {
@@ -148,7 +150,7 @@ std::string mark_front(std::vector<Point>& points, std::vector<Box>& taken) {
   return fmt::format(R"(<path class="front-line" d="{}"/>)", path);
 }
 
-std::string marker(const Point& point) {
+std::string marker(const measure::RunRecord& run, const Point& point) {
   std::string svg;
   if (std::fabs(point.whisker - point.y) > 1) {
     svg += line("whisker", point.x, point.y, point.x, point.whisker) +
@@ -156,7 +158,7 @@ std::string marker(const Point& point) {
   }
   std::string text = point.pipeline->name;
   const char* separator = ": ";
-  for (const auto& [label, value] : point_facts(*point.pipeline)) {
+  for (const auto& [label, value] : point_facts(run, *point.pipeline)) {
     text += separator + label + " " + value;
     separator = ", ";
   }
@@ -184,9 +186,21 @@ const std::vector<PlotMetric>& plot_metrics() {
   return metrics;
 }
 
-std::vector<std::pair<std::string, std::string>> point_facts(const measure::PipelineRecord& pipeline) {
+const std::vector<PlotCost>& plot_costs() {
+  using measure::PipelineRecord, measure::RunRecord;
+  static const std::vector<PlotCost> costs{
+      {"density", "density", "mean density",
+       [](const RunRecord&, const PipelineRecord& p) { return p.quality.density.mean; }},
+      {"bytes_read", "bytes read", "bytes read / those of dense attention", read_share},
+  };
+  return costs;
+}
+
+std::vector<std::pair<std::string, std::string>> point_facts(const measure::RunRecord& run,
+                                                             const measure::PipelineRecord& pipeline) {
   const measure::Quality& quality = pipeline.quality;
   return {{"density", percent(quality.density.mean)},
+          {"bytes read", percent(read_share(run, pipeline))},
           {"output error mean", number(quality.output_error.mean)},
           {"output error p05", number(quality.output_error.p05)},
           {"output error p95", number(quality.output_error.p95)},
@@ -194,35 +208,35 @@ std::vector<std::pair<std::string, std::string>> point_facts(const measure::Pipe
           {"denominator error", number(quality.denominator_error.mean)}};
 }
 
-Scatter metric_over_density(const measure::RunRecord& run, const PlotMetric& metric, double width,
-                            double height) {
+Scatter metric_over_cost(const measure::RunRecord& run, const PlotMetric& metric, const PlotCost& cost,
+                         double width, double height) {
   constexpr size_t most_names = 12;
   Scatter result;
   result.numbered = run.pipelines.size() > most_names;
   const Box plot{width < 500 ? 58.0 : 66.0, 10, width - 8, height - 48};
 
-  std::vector<double> densities, figures;
+  std::vector<double> shares, figures;
   std::vector<Point> points;
   for (size_t i = 0; i < run.pipelines.size(); ++i) {
     const measure::Quality& quality = run.pipelines[i].quality;
-    const double density = quality.density.mean, figure = metric.mean(quality);
+    const double share = cost.share(run, run.pipelines[i]), figure = metric.mean(quality);
     // All metrics are of the same rows.
-    if (quality.density.rows <= 0 || !std::isfinite(density) || std::isnan(figure)) {
+    if (quality.density.rows <= 0 || !std::isfinite(share) || std::isnan(figure)) {
       result.left_out.push_back(run.pipelines[i].name);
       continue;
     }
-    densities.push_back(density);
+    shares.push_back(share);
     figures.push_back(figure);
     if (const double whisker = metric.whisker(quality); whisker > 0) figures.push_back(whisker);
-    points.push_back({&run.pipelines[i], i, density, figure, 0, 0, 0, false});
+    points.push_back({&run.pipelines[i], i, share, figure, 0, 0, 0, false});
   }
-  const LogAxis x(densities, plot.left + 14, plot.right - 14, zero_gap);
+  const LogAxis x(shares, plot.left + 14, plot.right - 14, zero_gap);
   const LogAxis y(figures, plot.bottom, plot.top + 10, zero_gap);
 
   std::vector<Box> taken{{plot.left, plot.bottom - 2, plot.right, plot.bottom + 2}};
   for (Point& point : points) {
     const double whisker = metric.whisker(point.pipeline->quality);
-    point.x = x.at(point.density);
+    point.x = x.at(point.cost);
     point.y = y.at(point.figure);
     point.whisker = std::isnan(whisker) ? point.y : y.at(whisker);
     taken.push_back({point.x - radius - 1, point.y - radius - 1, point.x + radius + 1, point.y + radius + 1});
@@ -245,12 +259,12 @@ Scatter metric_over_density(const measure::RunRecord& run, const PlotMetric& met
     }
   }
   std::string markers;
-  for (const Point& point : points) markers += marker(point);
+  for (const Point& point : points) markers += marker(run, point);
   result.svg =
       fmt::format(
-          R"(<svg class="scatter" role="group" aria-label="{} against density" viewBox="0 0 {} {}" width="{}" height="{}">)",
-          html_text(metric.title), px(width), px(height), px(width), px(height)) +
-      axes(x, y, plot, metric.title) + front + leaders + markers + labels + "</svg>";
+          R"(<svg class="scatter" role="group" aria-label="{} against {}" viewBox="0 0 {} {}" width="{}" height="{}">)",
+          html_text(metric.title), html_text(cost.title), px(width), px(height), px(width), px(height)) +
+      axes(x, y, plot, metric, cost) + front + leaders + markers + labels + "</svg>";
   return result;
 }
 

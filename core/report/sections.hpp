@@ -9,7 +9,8 @@ namespace attnlab::report {
 
 /// The comparison, cells with their exact figures as data-value. `numbered`: rows begin with their place.
 std::string comparison_section(const measure::RunRecord& run, bool numbered);
-/// Every metric against density, the first one shown. Sets `numbered` when points are labelled by place.
+/// Every metric against every cost, the first of both shown. Sets `numbered` when points are labelled by
+/// place.
 std::string plot_section(const measure::RunRecord& run, bool& numbered);
 /// Mean output error of each head of each layer, one colour scale for all pipelines.
 std::string head_section(const measure::RunRecord& run);

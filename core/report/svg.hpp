@@ -32,7 +32,7 @@ MaskGrid coarsen(const measure::Plane& plane, const std::vector<uint32_t>& activ
 /// visible keys stay undrawn: the style hatches the ground. "" for a grid without cells.
 std::string mask_picture(const MaskGrid& grid, const std::string& label);
 
-/// What a plot shows against density: 0 is best, and a whisker reaches to the bad rows.
+/// What a plot shows up its y axis: 0 is best, and a whisker reaches to the bad rows.
 struct PlotMetric {
   std::string key, title;  ///< "output_error"; "output error"
   double (*mean)(const measure::Quality& quality);
@@ -41,21 +41,31 @@ struct PlotMetric {
 /// Output error first.
 const std::vector<PlotMetric>& plot_metrics();
 
+/// What a plot shows it against, a share of what dense attention takes: less is better.
+struct PlotCost {
+  std::string key, title;  ///< "density"; "density"
+  std::string axis;        ///< "mean density"
+  double (*share)(const measure::RunRecord& run, const measure::PipelineRecord& pipeline);
+};
+/// Density first.
+const std::vector<PlotCost>& plot_costs();
+
 struct Scatter {
   std::string svg;
   std::vector<std::string> left_out;  ///< pipelines without finite figures, raw names
   bool numbered = false;  ///< labels are 1-based places in the table, for there are many pipelines
 };
 
-/// A metric (log y) against mean density (log x). Figures of 0 lie on an edge of their own, labelled 0;
+/// A metric (log y) against a cost (log x). Figures of 0 lie on an edge of their own, labelled 0;
 /// infinite ones on the upper edge. A stepped line joins the Pareto front: the points than which no other is
 /// better in one figure and as good in the other. Labels keep clear of points and of one another; one that
 /// finds no room is left to the point's tooltip. Points carry their pipeline's index as data-pipeline.
 /// O(pipelines^2).
-Scatter metric_over_density(const measure::RunRecord& run, const PlotMetric& metric, double width,
-                            double height);
+Scatter metric_over_cost(const measure::RunRecord& run, const PlotMetric& metric, const PlotCost& cost,
+                         double width, double height);
 
 /// The figures of a pipeline that a point stands for, (label, text).
-std::vector<std::pair<std::string, std::string>> point_facts(const measure::PipelineRecord& pipeline);
+std::vector<std::pair<std::string, std::string>> point_facts(const measure::RunRecord& run,
+                                                             const measure::PipelineRecord& pipeline);
 
 }  // namespace attnlab::report

@@ -31,7 +31,8 @@ struct CostRow {
 
 /// (title, meaning) of the columns of costs.
 const std::vector<std::pair<std::string, std::string>>& cost_headings();
-/// Each pipeline that has figures, followed by its stages when there are several.
+/// Each pipeline that has figures, followed by those of its stages that cost something when there are
+/// several.
 std::vector<CostRow> cost_rows(const measure::RunRecord& run);
 /// What the figures are relative to.
 std::string cost_line(const measure::InputRecord& input);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "core/report/assets.hpp"
@@ -66,6 +67,11 @@ std::vector<std::vector<std::string>> cells(const VerificationRecord& verificati
   }
   return rows;
 }
+
+// A page of 1200 pixels has room for these columns of cells(), what a reader looks for first; its notes say
+// the others.
+constexpr std::array<size_t, 10> page_columns{0, 1, 11, 12, 13, 2, 3, 5, 6, 10};
+constexpr std::array<size_t, 4> note_columns{4, 7, 8, 9};
 
 std::vector<std::string> notes(const VerificationRecord& verification) {
   std::vector<std::string> lines;
@@ -249,20 +255,31 @@ std::string verification_html(const VerificationRecord& verification) {
   page +=
       "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"pipelines\"><table "
       "class=\"grid-table\"><thead><tr>";
-  for (size_t c = 0; c < rows[0].size(); ++c) {
+  for (const size_t c : page_columns) {
     page += fmt::format("<th scope=\"col\"{}>{}</th>", c == 0 ? " class=\"who\"" : "", html_text(rows[0][c]));
   }
   page += "</tr></thead><tbody>";
   for (size_t r = 1; r < rows.size(); ++r) {
     page += "<tr><th scope=\"row\" class=\"who\">" + html_text(rows[r][0]) + "</th>";
-    for (size_t c = 1; c < rows[r].size(); ++c) {
+    for (const size_t c : page_columns) {
+      if (c == 0) continue;
       const bool warn = c == 1 && !verification.pipelines[r - 1].holds();
       page += fmt::format("<td{}>{}</td>", warn ? " class=\"warn\"" : "", html_text(rows[r][c]));
     }
     page += "</tr>";
   }
   page += "</tbody></table></div><ul class=\"small\">";
-  for (const std::string& note : notes(verification)) page += "<li>" + html_text(note) + "</li>";
+  const std::vector<std::string> lines = notes(verification);
+  for (size_t i = 0; i < lines.size(); ++i) {
+    page += "<li>" + html_text(lines[i]);
+    const char* separator = "; ";
+    for (const size_t c : note_columns) {
+      if (rows[i + 1][c] == "-") continue;
+      page += separator + html_text(rows[0][c] + " " + rows[i + 1][c]);
+      separator = ", ";
+    }
+    page += "</li>";
+  }
   page += "</ul>";
   for (const SamplingRecord& record : verification.pipelines) page += figures(record);
   page += "<footer class=\"small\">attnlab " + html_text(verification.version) + "<pre>" +

@@ -11,6 +11,7 @@ import unittest
 import zlib
 
 from mask_test import MaskTest  # noqa: F401, for unittest to find
+from plot_test import PlotTest  # noqa: F401
 from report_case import (CONFIG, OUT, REPORT, RESULT, TITLE, ReportCase, browser, load, middle, pipeline, result,
                          text, tip)
 
@@ -63,55 +64,6 @@ class ReportTest(ReportCase):
         self.assertEqual(places(), [6, 4, 2, 5, 0, 3, 7, 1])
         browser.click(*middle(heading))
         self.assertEqual(places(), [3, 7, 0, 2, 5, 4, 6, 1])
-
-    # The plot.
-
-    def check_tip(self, name):
-        title, facts = tip()
-        self.assertEqual(title, name)
-        quality = pipeline(name)["quality"]
-        for label, metric, figure in (("density", "density", "mean"), ("output error mean", "output_error", "mean"),
-                                      ("output error p05", "output_error", "p05"), ("mass recall", "mass_recall", "mean"),
-                                      ("output error p95", "output_error", "p95")):
-            self.assert_shown(facts[label], quality[metric][figure])
-        return facts
-
-    def test_plot_shows_figures_on_hover_and_focus(self):
-        front = set()
-        for i, name in enumerate(CONFIG["pipelines"]):
-            x, y = middle(f".plot:not([hidden]) .broad [data-pipeline='{i}']")
-            browser.move(x + 4, y + 3)
-            if "Pareto front" in self.check_tip(name):
-                front.add(name)
-        browser.move(5, 5)
-        self.assertIsNone(tip())
-
-        def figures(name):
-            quality = pipeline(name)["quality"]
-            return quality["density"]["mean"], quality["output_error"]["mean"]
-
-        better = lambda a, b: a != b and all(x <= y for x, y in zip(a, b))
-        names = CONFIG["pipelines"]
-        self.assertEqual(front, {name for name in names if not any(better(figures(o), figures(name)) for o in names)})
-
-        # One Tab stop; arrows go from sparse to dense and around.
-        browser.value("document.querySelector('#plot select').focus()")
-        browser.key("Tab")
-        by_density = sorted(names, key=lambda name: pipeline(name)["quality"]["density"]["mean"])
-        for name in by_density + by_density[:1]:
-            self.check_tip(name)
-            self.assertIn(name + ": density", browser.value("document.activeElement.getAttribute('aria-label')"))
-            browser.key("ArrowRight")
-        browser.key("Escape")
-        self.assertIsNone(tip())
-        browser.key("Tab")
-        self.assertFalse(browser.value("document.activeElement.matches('.point')"))
-
-    def test_plot_changes_its_metric(self):
-        shown = "[...document.querySelectorAll('.plot')].filter(plot => plot.checkVisibility()).map(plot => plot.dataset.metric)"
-        for metric in ("missed_mass", "denominator_error", "output_error"):
-            self.choose("#plot select", metric)
-            self.assertEqual(browser.value(shown), [metric])
 
     # Layers and heads.
 
@@ -187,7 +139,7 @@ class ReportTest(ReportCase):
             self.assertTrue(named and ring, f"{tag} {what}: named {named}, ring {ring}")
         tags = [tag for tag, *_ in seen]
         self.assertGreaterEqual(tags.count("button"), 11 + 5)
-        self.assertEqual(tags.count("select"), 5)
+        self.assertEqual(tags.count("select"), 6)
         self.assertEqual(tags.count("canvas"), 2)
         self.assertEqual(tags.count("circle"), 1)
         self.assertEqual(tags.count("td"), 3, "one for each heat map")

@@ -204,20 +204,22 @@ TEST(ReportScatterTest, LabelsDoNotOverlap) {
   };
   for (const measure::RunRecord& run : {small_run(), crowded_run(), awkward_run()}) {
     for (const double width : {358.0, 1032.0}) {
-      const std::string svg = metric_over_density(run, plot_metrics()[0], width, 400).svg;
-      const std::regex label(R"re(class="label" text-anchor="(\w+)" x="([^"]*)" y="([^"]*)">([^<]*)<)re");
-      std::vector<Box> boxes;
-      for (std::sregex_iterator at(svg.begin(), svg.end(), label), end; at != end; ++at) {
-        const double x = std::stod((*at)[2]), size = display_width((*at)[4].str()) * 7.2;
-        const double left = (*at)[1] == "start" ? x : (*at)[1] == "end" ? x - size : x - size / 2;
-        boxes.push_back({left, left + size, std::stod((*at)[3])});
-        EXPECT_GE(left, 0);
-      }
-      EXPECT_GE(boxes.size(), run.pipelines.size() / 2) << "most find room";
-      for (size_t i = 0; i < boxes.size(); ++i) {
-        for (size_t j = 0; j < i; ++j) {
-          const bool apart = boxes[i].right <= boxes[j].left || boxes[j].right <= boxes[i].left;
-          EXPECT_TRUE(apart || std::abs(boxes[i].y - boxes[j].y) >= 16) << i << " " << j;
+      for (const PlotCost& cost : plot_costs()) {
+        const auto [svg, left_out, numbered] = metric_over_cost(run, plot_metrics()[0], cost, width, 400);
+        const std::regex label(R"re(class="label" text-anchor="(\w+)" x="([^"]*)" y="([^"]*)">([^<]*)<)re");
+        std::vector<Box> boxes;
+        for (std::sregex_iterator at(svg.begin(), svg.end(), label), end; at != end; ++at) {
+          const double x = std::stod((*at)[2]), size = display_width((*at)[4].str()) * 7.2;
+          const double left = (*at)[1] == "start" ? x : (*at)[1] == "end" ? x - size : x - size / 2;
+          boxes.push_back({left, left + size, std::stod((*at)[3])});
+          EXPECT_GE(left, 0);
+        }
+        EXPECT_GE(boxes.size(), (run.pipelines.size() - left_out.size()) / 2) << "most find room";
+        for (size_t i = 0; i < boxes.size(); ++i) {
+          for (size_t j = 0; j < i; ++j) {
+            const bool apart = boxes[i].right <= boxes[j].left || boxes[j].right <= boxes[i].left;
+            EXPECT_TRUE(apart || std::abs(boxes[i].y - boxes[j].y) >= 16) << i << " " << j;
+          }
         }
       }
     }
@@ -225,16 +227,24 @@ TEST(ReportScatterTest, LabelsDoNotOverlap) {
 }
 
 TEST(ReportScatterTest, DenseLiesOnTheZeroEdgeAndWhatHasNoFiguresIsNamed) {
-  const Scatter plot = metric_over_density(small_run(), plot_metrics()[0], 1032, 440);
+  const Scatter plot = metric_over_cost(small_run(), plot_metrics()[0], plot_costs()[0], 1032, 440);
   EXPECT_TRUE(
       contains(plot.svg, "<circle class=\"point exact front\" data-pipeline=\"0\" cx=\"975.6\" cy=\"392\""))
       << plot.svg;
   EXPECT_FALSE(plot.numbered);
   EXPECT_TRUE(plot.left_out.empty());
-  EXPECT_TRUE(metric_over_density(crowded_run(), plot_metrics()[0], 1032, 440).numbered);
-  const Scatter awkward = metric_over_density(awkward_run(), plot_metrics()[0], 1032, 440);
+  EXPECT_TRUE(metric_over_cost(crowded_run(), plot_metrics()[0], plot_costs()[0], 1032, 440).numbered);
+  const Scatter awkward = metric_over_cost(awkward_run(), plot_metrics()[0], plot_costs()[0], 1032, 440);
   EXPECT_EQ(awkward.left_out.size(), 4u);
   EXPECT_TRUE(contains(html(awkward_run()), "Not drawn, for want of figures: &lt;script&gt;"));
+}
+
+/// The places of the ringed points.
+std::string front_of(const std::string& svg) {
+  const std::regex front(R"re(class="point[^"]*front" data-pipeline="(\d)")re");
+  std::string found;
+  for (std::sregex_iterator at(svg.begin(), svg.end(), front), end; at != end; ++at) found += (*at)[1].str();
+  return found;
 }
 
 TEST(ReportScatterTest, TheFrontIsWhatNoOtherBetters) {
@@ -243,13 +253,28 @@ TEST(ReportScatterTest, TheFrontIsWhatNoOtherBetters) {
   add_pipeline(run, "sparser", 0.05, 0.4);
   add_pipeline(run, "its twin", 0.05, 0.4);
   add_pipeline(run, "lost", 0.06, 0.5);
-  const std::string svg = metric_over_density(run, plot_metrics()[0], 1032, 440).svg;
-  const std::regex front(R"re(class="point[^"]*front" data-pipeline="(\d)")re");
-  std::string found;
-  for (std::sregex_iterator at(svg.begin(), svg.end(), front), end; at != end; ++at) found += (*at)[1].str();
-  EXPECT_EQ(found, "0134");
+  const std::string svg = metric_over_cost(run, plot_metrics()[0], plot_costs()[0], 1032, 440).svg;
+  EXPECT_EQ(front_of(svg), "0134");
   EXPECT_EQ(count(svg, "class=\"front-line\""), 1);
-  EXPECT_TRUE(contains(svg, "top_k: density 10.1 %, output error mean 3.20e-3, output error p05 0,"));
+  EXPECT_TRUE(contains(
+      svg, "top_k: density 10.1 %, bytes read 76.8 %, output error mean 3.20e-3, output error p05 0,"));
+}
+
+TEST(ReportScatterTest, AgainstBytesReadADearSearchLeavesTheFront) {
+  measure::RunRecord run = small_run();  // Bytes: dense 100 %, top_k 76.8 %.
+  add_pipeline(run, "dear", 0.05, 0.4);
+  run.pipelines[2].cost.stages[0].search_bytes_per_query = 1.03 * run.input.dense_bytes_per_query;
+  add_pipeline(run, "failed", 0.01, 0.5);
+  run.pipelines[3].failure = "it crashed";
+  EXPECT_EQ(front_of(metric_over_cost(run, plot_metrics()[0], plot_costs()[0], 1032, 440).svg), "0123");
+  const Scatter plot = metric_over_cost(run, plot_metrics()[0], plot_costs()[1], 1032, 440);
+  EXPECT_EQ(front_of(plot.svg), "01");
+  EXPECT_EQ(plot.left_out, std::vector<std::string>{"failed"});
+  EXPECT_TRUE(contains(plot.svg, "dear: density 5.00 %, bytes read 108 %,")) << plot.svg;
+  const std::string page = html(run);
+  EXPECT_EQ(count(page, "<div class=\"plot\""), 6) << "every metric against every cost";
+  EXPECT_EQ(count(page, "data-cost=\"density\" data-cost-title=\"density\"><"), 1) << "shown without script";
+  EXPECT_EQ(count(page, "data-cost=\"bytes_read\" data-cost-title=\"bytes read\" hidden><"), 3);
 }
 
 TEST(ReportScatterTest, EveryMetricIsBestAtZeroAndKeepsNaN) {

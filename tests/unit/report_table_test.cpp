@@ -154,6 +154,9 @@ TEST(ReportMarkdownTest, StagesOfAPipelineHaveTheirOwnCost) {
   EXPECT_TRUE(contains(text, "| · tail | 0 | 0 | 0 % | 0 | 1.49 MiB |  | 100 % |\n")) << text;
   EXPECT_TRUE(contains(text, "| 2.49 MiB | 155 KiB | 177 % |\n"));
   EXPECT_TRUE(contains(page, "<span class=\"clamp\">tail</span></th><td>0</td>")) << page;
+  run.pipelines[1].cost.stages.push_back({"free", 0, 0, 0, 0});
+  EXPECT_EQ(markdown(run), text) << "stages that cost nothing have no row";
+  EXPECT_FALSE(contains(html(run), "<span class=\"clamp\">free</span>"));
   run.pipelines[1].failure = "it crashed";
   EXPECT_FALSE(contains(markdown(run), "| · tail |"));
 }

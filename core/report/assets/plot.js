@@ -1,4 +1,4 @@
-// The plot: choice of the metric, and the figures of a point on hover and keyboard focus.
+// The plot: choice of the metric and of the cost, and the figures of a point on hover and keyboard focus.
 (() => {
   "use strict";
 
@@ -69,11 +69,15 @@
   }
 
   for (const svg of section.querySelectorAll("svg")) enliven(svg);
-  const metric = select(
-    "against density: ",
-    plots.map((plot) => [plot.dataset.metric, plot.dataset.title]),
-    (value) => {
-      for (const plot of plots) plot.hidden = plot.dataset.metric !== value;
-    });
-  addControls(section, metric.label, element("span", { class: "small keyboard" }, "Arrow keys move between points."));
+
+  const choices = (key, title) => [...new Map(plots.map((plot) => [plot.dataset[key], plot.dataset[title]]))];
+  function choose() {
+    for (const plot of plots) {
+      plot.hidden = plot.dataset.metric !== metric.box.value || plot.dataset.cost !== cost.box.value;
+      if (!plot.hidden) section.querySelector("h2").textContent = `Error against ${plot.dataset.costTitle}`;
+    }
+  }
+  const metric = select("metric", choices("metric", "title"), choose);
+  const cost = select("against", choices("cost", "costTitle"), choose);
+  addControls(section, metric.label, cost.label, element("span", { class: "small keyboard" }, "Arrow keys move between points."));
 })();
