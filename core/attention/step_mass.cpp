@@ -15,17 +15,7 @@ void gather_logits(Tile& tile, int64_t row, const std::vector<int32_t>& ids, std
     std::transform(ids.begin(), ids.end(), logits.begin(), [&](int32_t id) { return all[id]; });
     return;
   }
-  kernels::GatherLogitsArguments arguments;
-  arguments.query = tile.query() + row * tile.head_dim();
-  arguments.head_dim = tile.head_dim();
-  arguments.key = tile.key();
-  arguments.key_stride = tile.key_stride();
-  arguments.ids = ids.data();
-  arguments.count = static_cast<int64_t>(ids.size());
-  arguments.scale = tile.options().scale;
-  arguments.bias = tile.bias() == nullptr ? nullptr : tile.bias()[row];
-  arguments.out = logits.data();
-  tile.kernels().gather_logits(arguments);
+  tile.gather_logits(row, static_cast<int64_t>(ids.size()), ids.data(), logits.data());
 }
 
 }  // namespace

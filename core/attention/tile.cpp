@@ -166,6 +166,20 @@ const float* Tile::logits() {
   return logits_.data();
 }
 
+void Tile::gather_logits(int64_t row, int64_t count, const int32_t* ids, float* out) const {
+  kernels::GatherLogitsArguments arguments;
+  arguments.query = query() + row * head_dim_;
+  arguments.head_dim = head_dim_;
+  arguments.key = key_;
+  arguments.key_stride = key_stride_;
+  arguments.ids = ids;
+  arguments.count = count;
+  arguments.scale = options_.scale;
+  arguments.bias = bias() == nullptr ? nullptr : bias()[row];
+  arguments.out = out;
+  kernels_->gather_logits(arguments);
+}
+
 /// The keys that each query sees, once for all heads of the group: a query alone would read as much, whatever
 /// tile it shares logits in.
 void Tile::count_logits() {
@@ -223,17 +237,7 @@ const attnlab_tile& Tile::view(uint64_t rng_key, const attnlab_columns* columns,
   };
   view_.gather_logits = [](void* context, int64_t row, int64_t count, const int32_t* ids, float* out) {
     auto* tile = static_cast<Tile*>(context);
-    kernels::GatherLogitsArguments arguments;
-    arguments.query = tile->query() + row * tile->head_dim();
-    arguments.head_dim = tile->head_dim();
-    arguments.key = tile->key();
-    arguments.key_stride = tile->key_stride();
-    arguments.ids = ids;
-    arguments.count = count;
-    arguments.scale = tile->options().scale;
-    arguments.bias = tile->bias() == nullptr ? nullptr : tile->bias()[row];
-    arguments.out = out;
-    tile->kernels().gather_logits(arguments);
+    tile->gather_logits(row, count, ids, out);
     tile->read_->bytes += static_cast<uint64_t>(count * tile->head_dim()) * sizeof(float);
   };
   view_.count_read = [](void* context, uint64_t bytes) {

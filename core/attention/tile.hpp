@@ -90,6 +90,8 @@ class Tile {
   bool has_logits() const { return logits_ready_; }
   /// Search cost since the last `view`: bytes that its plugin read, each query for itself.
   uint64_t read_bytes() const { return read_->bytes; }
+  /// Exact logits of some keys of one row, by a dot product each.
+  void gather_logits(int64_t row, int64_t count, const int32_t* ids, float* out) const;
   /// Seconds spent on logits since `load`.
   double logits_seconds() const { return logits_seconds_; }
 

@@ -31,22 +31,6 @@ std::string output_option(const po::variables_map& values) {
   return path;
 }
 
-std::vector<int> layers_option(const po::variables_map& values, const data::Source& source) {
-  if (values.count("layers") == 0) return source.layers();
-  std::vector<int> layers;
-  for (const auto& item : parse_index_list("--layers", values["layers"].as<std::string>())) {
-    const int layer = item.get<int>();
-    if (std::find(source.layers().begin(), source.layers().end(), layer) == source.layers().end()) {
-      std::vector<std::string> known;
-      for (int known_layer : source.layers()) known.push_back(std::to_string(known_layer));
-      throw UserError("--layers: the input has no such layer",
-                      {.found = std::to_string(layer), .allowed = base::join(known)});
-    }
-    if (std::find(layers.begin(), layers.end(), layer) == layers.end()) layers.push_back(layer);
-  }
-  return layers;
-}
-
 /// A tensor [layers, query heads, head_dim] that is filled layer by layer.
 tensor::Tensor channel_lists(const data::Geometry& g, size_t layers) {
   return tensor::Tensor::zeros(tensor::DType::i32, {static_cast<int64_t>(layers), g.query_heads, g.head_dim});

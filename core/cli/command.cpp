@@ -130,6 +130,24 @@ const plugin::CatalogEntry& find_method(const plugin::Catalog& catalog, const st
                   base::Exit::plugin_missing);
 }
 
+std::vector<int> layers_option(const po::variables_map& values, const data::Source& source) {
+  if (values.count("layers") == 0) return source.layers();
+  std::vector<int> chosen;
+  for (const Json& layer : parse_index_list("--layers", values["layers"].as<std::string>())) {
+    const auto& layers = source.layers();
+    if (std::find(layers.begin(), layers.end(), layer.get<int>()) == layers.end()) {
+      std::vector<std::string> names;
+      for (int index : layers) names.push_back(std::to_string(index));
+      throw UserError("--layers: the input has no such layer",
+                      {.found = layer.dump(), .allowed = base::join(names)});
+    }
+    chosen.push_back(layer.get<int>());
+  }
+  std::sort(chosen.begin(), chosen.end());
+  chosen.erase(std::unique(chosen.begin(), chosen.end()), chosen.end());
+  return chosen;
+}
+
 int thread_option(const po::variables_map& values) {
   const int threads = values["threads"].as<int>();
   if (threads < 0 || threads > 4096) {

@@ -66,6 +66,8 @@ std::unique_ptr<data::Source> open_input(const config::InputSpec& input, const c
 /// "0,2-4" -> [0, 2, 3, 4].
 io::Json parse_index_list(const std::string& option, const std::string& text);
 
+/// The layers of --layers, ascending, which the input must have; without the option all of the input's.
+std::vector<int> layers_option(const po::variables_map& values, const data::Source& source);
 /// --threads, checked: 0 means all cores.
 int thread_option(const po::variables_map& values);
 

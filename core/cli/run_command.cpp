@@ -1,11 +1,8 @@
 // attnlab run.
 #include <fmt/core.h>
-#include <unistd.h>
 
-#include <atomic>
 #include <chrono>
 #include <cmath>
-#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
@@ -14,6 +11,7 @@
 #include "core/base/hash.hpp"
 #include "core/base/parallel.hpp"
 #include "core/cli/command.hpp"
+#include "core/cli/interrupt.hpp"
 #include "core/cli/isolate.hpp"
 #include "core/cli/progress.hpp"
 #include "core/cli/result_folder.hpp"
@@ -30,8 +28,6 @@ namespace fs = std::filesystem;
 using base::Exit;
 using base::UserError;
 using io::Json;
-
-std::atomic<bool> interrupted{false};
 
 void options(po::options_description& table) {
   add_config_options(table);
@@ -263,14 +259,8 @@ int run(const po::variables_map& values) {
   experiment.dump_folder = folder;
   experiment.on_layer = [&](const std::vector<measure::HeadRecord>& records) { results.append(records); };
   experiment.on_progress = [&](int64_t done, int64_t total) { progress.update(done, total); };
-  experiment.cancelled = [] { return interrupted.load(); };
-  std::signal(SIGINT, [](int) {
-    if (interrupted.exchange(true)) plugin::leave_process(static_cast<int>(Exit::interrupted));
-    plugin::HostContext::cancel_all();
-    const char text[] =
-        "\ninterrupted: the step that is running is finished first; Ctrl-C again ends at once\n";
-    [[maybe_unused]] const auto written = ::write(STDERR_FILENO, text, sizeof text - 1);
-  });
+  experiment.cancelled = interrupted;
+  catch_interrupt("\ninterrupted: the step that is running is finished first; Ctrl-C again ends at once\n");
 
   measure::RunRecord record = measure::run_experiment(active, pipelines, *source, experiment);
   insert_failures(record, plan, catalog, failures);

@@ -1,12 +1,11 @@
 // attnlab train-hash.
 #include <fmt/core.h>
 
-#include <atomic>
-#include <csignal>
 #include <iostream>
 
 #include "core/base/parallel.hpp"
 #include "core/cli/command.hpp"
+#include "core/cli/interrupt.hpp"
 #include "core/cli/progress.hpp"
 #include "core/io/atomic_file.hpp"
 #include "core/measure/experiment.hpp"
@@ -18,8 +17,6 @@ namespace {
 namespace fs = std::filesystem;
 using base::UserError;
 using io::Json;
-
-std::atomic<bool> interrupted{false};
 
 void options(po::options_description& table) {
   auto integer = [](const char* name, int64_t value) {
@@ -98,25 +95,6 @@ train::HashOptions hash_options(const po::variables_map& values) {
   return o;
 }
 
-/// The input's layers, or those of --layers.
-std::vector<int> chosen_layers(const po::variables_map& values, const data::Source& source) {
-  if (values.count("layers") == 0) return source.layers();
-  std::vector<int> chosen;
-  for (const Json& layer : parse_index_list("--layers", values["layers"].as<std::string>())) {
-    const auto& layers = source.layers();
-    if (std::find(layers.begin(), layers.end(), layer.get<int>()) == layers.end()) {
-      std::vector<std::string> names;
-      for (int index : layers) names.push_back(std::to_string(index));
-      throw UserError("--layers: the input has no such layer",
-                      {.found = layer.dump(), .allowed = base::join(names)});
-    }
-    chosen.push_back(layer.get<int>());
-  }
-  std::sort(chosen.begin(), chosen.end());
-  chosen.erase(std::unique(chosen.begin(), chosen.end()), chosen.end());
-  return chosen;
-}
-
 void print_table(const Json& summary) {
   const auto percent = [](const Json& json) { return fmt::format("{:.1f} %", json.get<double>() * 100); };
   fmt::print("recall of the exact top-k, held-out queries\n\n{:<10}{:>10}{:>10}\n", "layer", "learned",
@@ -146,19 +124,15 @@ int run(const po::variables_map& values) {
   const auto attention = measure::attention_options(plan, *source);
   options.causal = attention.causal;
   options.scale = double{attention.scale};
-  options.source_layers = chosen_layers(values, *source);
+  options.source_layers = layers_option(values, *source);
 
   Progress progress("attnlab train-hash", values.count("quiet") != 0);
   train::HashRun hooks;
   hooks.checkpoint = output + ".checkpoint";
   hooks.resume = values.count("resume") != 0;
   hooks.on_progress = [&](int64_t done, int64_t total) { progress.update(done, total); };
-  hooks.cancelled = [] { return interrupted.load(); };
-  std::signal(SIGINT, [](int) {
-    interrupted = true;
-    std::signal(SIGINT,
-                SIG_DFL);  // a second Ctrl-C ends at once, as long as the checkpoint is not yet written
-  });
+  hooks.cancelled = interrupted;
+  catch_interrupt();
   const train::HashTraining training = train::train_hash(*source, options, hooks);
 
   train::write_hash_weights(output, training.weights);

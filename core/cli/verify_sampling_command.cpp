@@ -2,15 +2,14 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
-#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
 
 #include "core/base/parallel.hpp"
 #include "core/cli/command.hpp"
+#include "core/cli/interrupt.hpp"
 #include "core/cli/progress.hpp"
 #include "core/io/atomic_file.hpp"
 #include "core/measure/experiment.hpp"
@@ -24,8 +23,6 @@ namespace {
 using base::Exit;
 using base::UserError;
 using io::Json;
-
-std::atomic<bool> interrupted{false};
 
 void options(po::options_description& table) {
   add_config_options(table);
@@ -144,11 +141,8 @@ int run(const po::variables_map& values) {
   verify.execution.kernels = &kernels::best_table();
   verify.execution.tile_bytes = values["tile-bytes"].as<int64_t>();
   verify.on_progress = [&](int64_t done, int64_t total) { progress.update(done, total); };
-  verify.cancelled = [] { return interrupted.load(); };
-  std::signal(SIGINT, [](int) {
-    if (interrupted.exchange(true)) plugin::leave_process(static_cast<int>(Exit::interrupted));
-    plugin::HostContext::cancel_all();
-  });
+  verify.cancelled = interrupted;
+  catch_interrupt();
   measure::VerificationRecord record = measure::verify_sampling(plan, catalog, document, *source, verify);
   record.title = plan.title.empty() ? std::filesystem::path(document.path()).stem().string() : plan.title;
   record.version = ATTNLAB_VERSION;

@@ -14,22 +14,6 @@ struct Subject {
   std::unique_ptr<attention::Engine> engine;
 };
 
-/// Appends all keys. What is timed comes after the prompt, except in prefill: eviction has happened.
-void build_state(const Subject& subject, config::Mode mode, int64_t begin) {
-  attention::Session& session = *subject.session;
-  const data::Geometry& geometry = session.geometry();
-  if (mode == config::Mode::prefill) {
-    session.append(geometry.keys);
-    session.end_prompt();
-    return;
-  }
-  session.append(begin + geometry.keys - geometry.queries);
-  session.end_prompt();
-  subject.engine->attend_prompt(session, begin, {});
-  session.end_step();
-  session.append(geometry.keys);
-}
-
 double mean_density(const Subject& subject, int64_t begin, int64_t count) {
   std::atomic<int64_t> active{0}, visible{0};
   subject.engine->attend(*subject.session, begin, count, {}, [&](const attention::TileOutcome& outcome) {
@@ -64,7 +48,8 @@ std::vector<BenchRecord> bench(const config::RunPlan& plan, const config::Docume
     subject.pipelines.emplace_back(plan.pipelines[p], catalog, document);
     subject.session = std::make_unique<attention::Session>(subject.pipelines, problem, geometry, attention);
     subject.engine = std::make_unique<attention::Engine>(alone);
-    build_state(subject, plan.mode, begin);
+    // What is timed comes after the prompt, except in prefill: eviction has happened.
+    append_all(plan.mode, *subject.session, *subject.engine, {}, begin);
     records[p].density = mean_density(subject, begin, count);
   }
   for (int round = 0; round < repeats; ++round) {

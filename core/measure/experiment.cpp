@@ -25,11 +25,6 @@ using attention::Pipeline;
 using attention::TileOutcome;
 using base::UserError;
 
-constexpr int64_t default_queries = 64;
-
-/// Queries that are attended together between two looks at the clock and at Ctrl-C.
-constexpr int64_t chunk = 1024;
-
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
@@ -156,111 +151,6 @@ class Pacer {
 
 }  // namespace
 
-int64_t measured_queries(const config::RunPlan& plan, const data::Geometry& geometry) {
-  if (plan.queries) return *plan.queries;
-  return plan.mode == config::Mode::prefill ? geometry.queries : std::min(default_queries, geometry.queries);
-}
-
-std::vector<int> wanted_layers(const config::RunPlan& plan, const data::Source& source) {
-  if (plan.layers.empty()) return source.layers();
-  return {plan.layers.begin(), plan.layers.end()};
-}
-
-InputRecord describe_input(const config::RunPlan& plan, const data::Source& source,
-                           const attention::AttentionOptions& attention) {
-  const data::Geometry& g = source.geometry();
-  InputRecord input;
-  input.description = source.description();
-  input.mode = name_of(plan.mode);
-  input.batch = g.batch;
-  input.query_heads = g.query_heads;
-  input.kv_heads = g.kv_heads;
-  input.queries = g.queries;
-  input.keys = g.keys;
-  input.head_dim = g.head_dim;
-  input.value_dim = g.value_dim;
-  input.measured_queries = measured_queries(plan, g);
-  for (int layer : wanted_layers(plan, source)) input.layers.push_back(layer);
-  input.causal = attention.causal;
-  input.scale = double{attention.scale};
-  input.kv_bytes_per_token = static_cast<double>(g.head_dim + g.value_dim) * sizeof(float);
-  return input;
-}
-
-StageRecord describe_stage(const config::PipelinePlan& plan, size_t index, const plugin::Descriptor& method) {
-  const config::StagePlan& stage = plan.stages[index];
-  const io::Json written = to_json(stage, method);
-  io::Json parameters = io::Json::object();
-  for (const auto& [key, value] : written.items()) {
-    if (key != "masker" && key != "name") parameters[key] = value;
-  }
-  // A config may not give what a preset fixes; a reader wants to know it.
-  for (size_t i = 0; i < method.parameters.size(); ++i) {
-    if (method.parameters[i].fixed) parameters[method.parameters[i].key] = to_json(stage.values[i]);
-  }
-  return {plan.stage_label(index), stage.masker, parameters};
-}
-
-PipelineRecord describe_pipeline(const config::PipelinePlan& plan,
-                                 const std::vector<const plugin::Descriptor*>& descriptors) {
-  PipelineRecord record;
-  record.name = plan.name;
-  std::vector<io::Json> stages;
-  for (size_t s = 0; s < plan.stages.size(); ++s) {
-    stages.push_back(to_json(plan.stages[s], *descriptors[s]));
-    record.stages.push_back(describe_stage(plan, s, *descriptors[s]));
-  }
-  if (plan.policy) record.policy = policy_json(plan, stages);
-  return record;
-}
-
-void attend_by_mode(config::Mode mode, attention::Session& session, attention::Engine& engine,
-                    const std::vector<int64_t>& kv_heads, int64_t begin, int64_t count,
-                    const attention::Visitor& visit, const std::function<void(int64_t)>& advance) {
-  const data::Geometry& geometry = session.geometry();
-  // Query i of Sq sits at position i + Sk - Sq.
-  const int64_t offset = geometry.keys - geometry.queries;
-  if (mode == config::Mode::decode) {
-    session.append(begin + offset);
-    session.end_prompt();
-    engine.attend_prompt(session, begin, kv_heads);
-    session.end_step();
-    for (int64_t query = begin; query < begin + count; ++query) {
-      session.append(query + offset + 1);
-      engine.attend(session, query, 1, kv_heads, visit);
-      session.end_step();
-      advance(1);
-    }
-    return;
-  }
-  if (mode == config::Mode::question) {
-    session.append(begin + offset);
-    session.end_prompt();
-    engine.attend_prompt(session, begin, kv_heads);
-    session.end_step();
-    session.append(geometry.keys);
-  } else {
-    session.append(geometry.keys);
-    session.end_prompt();
-  }
-  for (int64_t query = begin; query < begin + count; query += chunk) {
-    const int64_t rows = std::min(chunk, begin + count - query);
-    engine.attend(session, query, rows, kv_heads, visit);
-    advance(rows);
-  }
-}
-
-attention::AttentionOptions attention_options(const config::RunPlan& plan, const data::Source& source) {
-  attention::AttentionOptions options;
-  const double head_dim = static_cast<double>(source.geometry().head_dim);
-  options.causal = plan.attention.causal.value_or(source.causal().value_or(true));
-  options.scale =
-      static_cast<float>(plan.attention.scale.value_or(source.scale().value_or(1 / std::sqrt(head_dim))));
-  options.on_empty_row = plan.attention.on_empty_row;
-  options.seed = plan.seed;
-  return options;
-}
-
 void check_plan(const config::RunPlan& plan, const data::Source& source, const config::Document& document,
                 const ExperimentOptions& options) {
   const data::Geometry& geometry = source.geometry();
@@ -316,9 +206,8 @@ RunRecord run_experiment(const config::RunPlan& plan, const std::vector<Pipeline
   const int64_t count = measured_queries(plan, geometry);
   const int64_t begin = geometry.queries - count;
 
-  std::vector<int64_t> heads = plan.heads, kv_heads;
-  for (int64_t head : heads) kv_heads.push_back(head / geometry.group());
-  kv_heads.erase(std::unique(kv_heads.begin(), kv_heads.end()), kv_heads.end());
+  const std::vector<int64_t> kv_heads = measured_kv_heads(plan, geometry);
+  std::vector<int64_t> heads = plan.heads;
   if (heads.empty()) {
     for (int64_t h = 0; h < geometry.query_heads; ++h) heads.push_back(h);
   }
@@ -372,24 +261,9 @@ RunRecord run_experiment(const config::RunPlan& plan, const std::vector<Pipeline
     PipelineTime time{record.name, clocks.attend[p], {}};
     for (size_t s = 0; s < record.stages.size(); ++s) {
       time.stages.emplace_back(record.stages[s].name, clocks.stages[p][s]);
-      const auto& method = pipelines[p].stages()[s].masker.descriptor();
-      const bool prefill = plan.mode == config::Mode::prefill;
-      if (prefill && (method.has(ATTNLAB_RETAINS) || method.has(ATTNLAB_NEEDS_FEEDBACK))) {
-        run.notes.push_back(
-            fmt::format("{}: {} evicts only after the prompt, and prefill is the prompt: use decode",
-                        record.name, record.stages[s].name));
-      } else if (prefill && method.has(ATTNLAB_PROMPT_FITTED)) {
-        run.notes.push_back(
-            fmt::format("{}: {} is fitted on the whole prompt, so prefill rows know later keys", record.name,
-                        record.stages[s].name));
-      } else if (!prefill && method.has(ATTNLAB_NEEDS_FEEDBACK) && begin == 0 &&
-                 geometry.keys > geometry.queries) {
-        run.notes.push_back(
-            fmt::format("{}: {} saw no queries of the prompt, as the input has none before the measured "
-                        "ones: measure fewer",
-                        record.name, record.stages[s].name));
-      }
     }
+    const bool prompt_seen = begin > 0 || geometry.keys == geometry.queries;
+    add_notes(record, descriptors, plan.mode, prompt_seen, run.notes);
     if (record.quality.empty_rows > 0) {
       run.notes.push_back(fmt::format("{}: {} rows selected no key (on_empty_row = {})", record.name,
                                       record.quality.empty_rows, name_of(plan.attention.on_empty_row)));

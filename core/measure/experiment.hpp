@@ -6,8 +6,9 @@
 #include <vector>
 
 #include "core/data/problem.hpp"
+#include "core/measure/describe.hpp"
 #include "core/measure/dump.hpp"
-#include "core/measure/record.hpp"
+#include "core/measure/scope.hpp"
 
 namespace attnlab::measure {
 
@@ -24,27 +25,6 @@ struct ExperimentOptions {
   /// Polled between steps; true ends the run with UserError (Exit::interrupted).
   std::function<bool()> cancelled;
 };
-
-/// The attention numbers of a run: the config's, else what the source states, else the defaults.
-attention::AttentionOptions attention_options(const config::RunPlan& plan, const data::Source& source);
-
-/// The layers and the number of last queries that a run covers.
-std::vector<int> wanted_layers(const config::RunPlan& plan, const data::Source& source);
-int64_t measured_queries(const config::RunPlan& plan, const data::Geometry& geometry);
-
-InputRecord describe_input(const config::RunPlan& plan, const data::Source& source,
-                           const attention::AttentionOptions& attention);
-/// A stage as a user would write it, with what its preset fixes.
-StageRecord describe_stage(const config::PipelinePlan& plan, size_t index, const plugin::Descriptor& method);
-/// Name, stages and policy; `descriptors` are those of the stages.
-PipelineRecord describe_pipeline(const config::PipelinePlan& plan,
-                                 const std::vector<const plugin::Descriptor*>& descriptors);
-
-/// Attends queries [begin, begin + count) of a fresh session as the mode says: all keys first, or appended as
-/// the queries go. `advance` is called with the number of queries done, between calls of the engine.
-void attend_by_mode(config::Mode mode, attention::Session& session, attention::Engine& engine,
-                    const std::vector<int64_t>& kv_heads, int64_t begin, int64_t count,
-                    const attention::Visitor& visit, const std::function<void(int64_t)>& advance);
 
 /// Everything that can be checked before work starts: layers, heads, policies, number of queries, dump size.
 void check_plan(const config::RunPlan& plan, const data::Source& source, const config::Document& document,

@@ -171,9 +171,7 @@ VerificationRecord verify_sampling(const config::RunPlan& plan, const plugin::Ca
 
   const std::vector<int> layers = wanted_layers(plan, source);
   const int64_t count = measured_queries(plan, geometry), begin = geometry.queries - count;
-  std::vector<int64_t> kv_heads;
-  for (int64_t head : plan.heads) kv_heads.push_back(head / geometry.group());
-  kv_heads.erase(std::unique(kv_heads.begin(), kv_heads.end()), kv_heads.end());
+  const std::vector<int64_t> kv_heads = measured_kv_heads(plan, geometry);
   const int64_t work = count * static_cast<int64_t>(layers.size()) * (options.seeds + 1);
   int64_t done = 0;
   const auto advance = [&](int64_t queries) {
