@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "core/kernels/arguments.hpp"
+#include "core/kernels/range.hpp"
 
 namespace attnlab::attention {
 

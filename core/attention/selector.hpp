@@ -5,7 +5,7 @@
 
 #include "core/attention/row_writer.hpp"
 #include "core/config/run_plan.hpp"
-#include "core/kernels/select.hpp"
+#include "core/kernels/selection/select.hpp"
 #include "core/plugin/masker.hpp"
 
 namespace attnlab::attention {

@@ -12,7 +12,7 @@
 #include "core/base/parallel.hpp"
 #include "core/config/resolve_policy.hpp"
 #include "core/io/atomic_file.hpp"
-#include "core/kernels/select.hpp"
+#include "core/kernels/selection/select.hpp"
 #include "core/measure/cost.hpp"
 #include "core/measure/picture.hpp"
 #include "core/measure/reference.hpp"

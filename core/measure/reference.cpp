@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "core/attention/row_arguments.hpp"
-#include "core/kernels/reference.hpp"
+#include "core/kernels/attention/reference.hpp"
 
 namespace attnlab::measure {
 

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "core/kernels/select.hpp"
+#include "core/kernels/selection/select.hpp"
 
 namespace attnlab::measure {
 namespace {

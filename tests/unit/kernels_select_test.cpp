@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "core/kernels/select.hpp"
+#include "core/kernels/selection/select.hpp"
 
 namespace attnlab::kernels {
 namespace {

@@ -9,7 +9,7 @@
 #include <random>
 #include <vector>
 
-#include "core/kernels/arguments.hpp"
+#include "core/kernels/attention/arguments.hpp"
 
 namespace attnlab::kernels::test {
 

@@ -9,7 +9,7 @@
 #include <tuple>
 #include <vector>
 
-#include "core/kernels/reference.hpp"
+#include "core/kernels/attention/reference.hpp"
 #include "core/kernels/table.hpp"
 #include "tests/unit/kernels_test_support.hpp"
 

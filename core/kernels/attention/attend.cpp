@@ -1,19 +1,16 @@
 // The tile kernels, built once for each SIMD target that the compiler knows and chosen at run time.
 #include <algorithm>
 #include <cstdint>
-#include <vector>
 
-#include "core/kernels/table.hpp"
+#include "core/kernels/attention/attend.hpp"
 
-// Register tiles are arrays of vectors, which sizeless vectors cannot form; SVE machines use NEON.
-#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "core/kernels/tile_kernels.cpp"
+#define HWY_TARGET_INCLUDE "core/kernels/attention/attend.cpp"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
-#include "core/kernels/dot-inl.hpp"
-#include "core/kernels/softmax_block-inl.hpp"
+#include "core/kernels/attention/dot-inl.hpp"
+#include "core/kernels/attention/softmax_block-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace attnlab::kernels::HWY_NAMESPACE {
@@ -109,8 +106,8 @@ void attend_logits(const AttendLogitsArguments& a) {
   }
 }
 
-const KernelTable& target_table() {
-  static const KernelTable table{hwy::TargetName(HWY_TARGET), logits, gather_logits, attend, attend_logits};
+const AttendKernels& attend_table() {
+  static constexpr AttendKernels table{logits, gather_logits, attend, attend_logits};
   return table;
 }
 
@@ -120,26 +117,10 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace attnlab::kernels {
 
-HWY_EXPORT(target_table);
+HWY_EXPORT(attend_table);
 
-const KernelTable& best_table() {
-  static const KernelTable& table = *all_tables().front();
-  return table;
-}
-
-std::vector<const KernelTable*> all_tables() {
-#if (HWY_TARGETS & (HWY_TARGETS - 1)) == 0
-  return {&HWY_DYNAMIC_DISPATCH(target_table)()};
-#else
-  std::vector<const KernelTable*> tables;
-  // The lowest bit is the best target. Highway's global chooser, which other threads read, is left alone.
-  for (int64_t left = hwy::SupportedTargets() & HWY_TARGETS; left != 0; left &= left - 1) {
-    hwy::ChosenTarget chosen;
-    chosen.Update(left & -left);
-    tables.push_back(&HWY_DISPATCH_TABLE(target_table)[chosen.GetIndex()]());
-  }
-  return tables;
-#endif
+const AttendKernels& attend_kernels(SimdTarget target) {
+  return for_target(HWY_DISPATCH_TABLE(attend_table), target)();
 }
 
 }  // namespace attnlab::kernels

@@ -1,9 +1,9 @@
 // Online softmax (arXiv:2205.14135, algorithm 1) over blocks of entries, compiled once per SIMD target.
-#if defined(ATTNLAB_KERNELS_SOFTMAX_BLOCK_INL) == defined(HWY_TARGET_TOGGLE)
-#ifdef ATTNLAB_KERNELS_SOFTMAX_BLOCK_INL
-#undef ATTNLAB_KERNELS_SOFTMAX_BLOCK_INL
+#if defined(ATTNLAB_KERNELS_ATTENTION_SOFTMAX_BLOCK_INL) == defined(HWY_TARGET_TOGGLE)
+#ifdef ATTNLAB_KERNELS_ATTENTION_SOFTMAX_BLOCK_INL
+#undef ATTNLAB_KERNELS_ATTENTION_SOFTMAX_BLOCK_INL
 #else
-#define ATTNLAB_KERNELS_SOFTMAX_BLOCK_INL
+#define ATTNLAB_KERNELS_ATTENTION_SOFTMAX_BLOCK_INL
 #endif
 
 #include <hwy/cache_control.h>
@@ -14,9 +14,9 @@
 #include <cstdint>
 #include <limits>
 
-#include "core/kernels/dot-inl.hpp"
-#include "core/kernels/entry_cursor.hpp"
-#include "core/kernels/vector_math-inl.hpp"
+#include "core/kernels/attention/dot-inl.hpp"
+#include "core/kernels/attention/entry_cursor.hpp"
+#include "core/kernels/simd/vector_math-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace attnlab::kernels::HWY_NAMESPACE {

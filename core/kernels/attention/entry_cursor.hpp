@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "core/kernels/arguments.hpp"
+#include "core/kernels/attention/arguments.hpp"
 
 namespace attnlab::kernels {
 

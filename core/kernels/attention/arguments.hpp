@@ -3,16 +3,9 @@
 
 #include <cstdint>
 
+#include "core/kernels/range.hpp"
+
 namespace attnlab::kernels {
-
-/// Keys [begin, end).
-struct Range {
-  int32_t begin = 0;
-  int32_t end = 0;
-
-  int64_t size() const { return int64_t{end} - begin; }
-  bool operator==(const Range&) const = default;
-};
 
 /// logits[r][j] = scale * q_r . k_j + bias_r[j] for keys j in [key_begin, key_end) (equation 1 of
 /// arXiv:1706.03762 before the softmax). The sum over channels has one fixed order: a logit has the same bits

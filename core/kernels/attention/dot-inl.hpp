@@ -1,9 +1,9 @@
 // Dot products of query rows with keys, compiled once per SIMD target.
-#if defined(ATTNLAB_KERNELS_DOT_INL) == defined(HWY_TARGET_TOGGLE)
-#ifdef ATTNLAB_KERNELS_DOT_INL
-#undef ATTNLAB_KERNELS_DOT_INL
+#if defined(ATTNLAB_KERNELS_ATTENTION_DOT_INL) == defined(HWY_TARGET_TOGGLE)
+#ifdef ATTNLAB_KERNELS_ATTENTION_DOT_INL
+#undef ATTNLAB_KERNELS_ATTENTION_DOT_INL
 #else
-#define ATTNLAB_KERNELS_DOT_INL
+#define ATTNLAB_KERNELS_ATTENTION_DOT_INL
 #endif
 
 #include <hwy/cache_control.h>
@@ -13,7 +13,8 @@
 #include <cstdint>
 #include <cstring>
 
-#include "core/kernels/vector_math-inl.hpp"
+#include "core/kernels/simd/register_tile-inl.hpp"
+#include "core/kernels/simd/vector_math-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace attnlab::kernels::HWY_NAMESPACE {
@@ -28,10 +29,6 @@ inline constexpr int64_t kChunkChannels = 128;
 inline constexpr int64_t kChains = 4;
 /// Keys per call of `dots`; also the columns of a panel.
 inline constexpr int64_t kPanelKeys = 64;
-/// Rows and vectors of the panel's register tile: 6 x 4 accumulators fit 32 registers, 6 x 2 fit 16.
-inline constexpr bool kManyRegisters = HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM;
-inline constexpr int64_t kTileRows = 6;
-inline constexpr int64_t kTileVectors = kManyRegisters ? 4 : 2;
 
 /// Keys between the one in use and the one that is fetched from memory.
 inline constexpr int64_t kFetchAhead = 16;

@@ -1,4 +1,4 @@
-#include "core/kernels/reference.hpp"
+#include "core/kernels/attention/reference.hpp"
 
 #include <algorithm>
 #include <cmath>

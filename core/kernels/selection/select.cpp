@@ -1,4 +1,4 @@
-#include "core/kernels/select.hpp"
+#include "core/kernels/selection/select.hpp"
 
 #include <algorithm>
 #include <bit>

@@ -1,7 +1,7 @@
 // The same operations in double precision, written to be obviously right. For tests and `--reference`.
 #pragma once
 
-#include "core/kernels/arguments.hpp"
+#include "core/kernels/attention/arguments.hpp"
 
 namespace attnlab::kernels::reference {
 

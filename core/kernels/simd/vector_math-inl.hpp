@@ -1,9 +1,9 @@
 // Vector helpers of the tile kernels, compiled once per SIMD target.
-#if defined(ATTNLAB_KERNELS_VECTOR_MATH_INL) == defined(HWY_TARGET_TOGGLE)
-#ifdef ATTNLAB_KERNELS_VECTOR_MATH_INL
-#undef ATTNLAB_KERNELS_VECTOR_MATH_INL
+#if defined(ATTNLAB_KERNELS_SIMD_VECTOR_MATH_INL) == defined(HWY_TARGET_TOGGLE)
+#ifdef ATTNLAB_KERNELS_SIMD_VECTOR_MATH_INL
+#undef ATTNLAB_KERNELS_SIMD_VECTOR_MATH_INL
 #else
-#define ATTNLAB_KERNELS_VECTOR_MATH_INL
+#define ATTNLAB_KERNELS_SIMD_VECTOR_MATH_INL
 #endif
 
 #include <hwy/highway.h>
