@@ -46,7 +46,7 @@ int worker_slots() {
   return current_arena().max_concurrency();
 }
 
-void parallel_for(int64_t count, const std::function<void(int64_t, int)>& body) {
+void parallel_for(int64_t count, LoopBody body) {
   if (count <= 0) return;
   current_arena().execute([&] {
     // Isolated: a thread that waits for an inner loop must not pick up another outer index, or two bodies
@@ -57,7 +57,7 @@ void parallel_for(int64_t count, const std::function<void(int64_t, int)>& body) 
           tbb::blocked_range<int64_t>(0, count, 1),
           [&](const tbb::blocked_range<int64_t>& range) {
             int worker = tbb::this_task_arena::current_thread_index();
-            for (int64_t i = range.begin(); i != range.end(); ++i) body(i, worker);
+            for (int64_t i = range.begin(); i != range.end(); ++i) body.call(body.body, i, worker);
           },
           tbb::simple_partitioner());
     });

@@ -15,15 +15,16 @@
 HWY_BEFORE_NAMESPACE();
 namespace attnlab::kernels::HWY_NAMESPACE {
 
-void logits(const LogitsArguments& a) {
-  KeyPointers keys;
+template <class Element>
+void logits(const LogitsArgumentsOf<Element>& a) {
+  const Element* keys[kPanelKeys + kFetchAhead];
   for (int64_t begin = a.key_begin; begin < a.key_end; begin += kPanelKeys) {
     const int64_t count = std::min(kPanelKeys, a.key_end - begin);
-    for (int64_t j = 0; j < kPanelKeys + kFetchAhead; ++j) {
-      keys.at[j] = a.key + std::min(begin + j, a.key_end - 1) * a.key_stride;
-    }
+    for (int64_t j = 0; j < kPanelKeys + kFetchAhead; ++j)
+      keys[j] = a.key + std::min(begin + j, a.key_end - 1) * a.key_stride;
     float* out = a.logits + begin;
-    dots(a.query, a.query_stride, a.rows, a.head_dim, keys, count, out, a.logits_stride);
+    dots(a.query, a.query_stride, a.rows, a.head_dim, keys, count, out, a.logits_stride,
+         Fetcher<Element>(keys + kFetchAhead, kPanelKeys, a.head_dim));
     for (int64_t r = 0; r < a.rows; ++r) {
       const float* bias = a.bias == nullptr || a.bias[r] == nullptr ? nullptr : a.bias[r] + begin;
       scale_and_bias(out + r * a.logits_stride, count, a.scale, bias);
@@ -31,30 +32,37 @@ void logits(const LogitsArguments& a) {
   }
 }
 
-void gather_logits(const GatherLogitsArguments& a) {
-  KeyPointers keys;
+template <class Element>
+void gather_logits(const GatherLogitsArgumentsOf<Element>& a) {
+  const Element* keys[kPanelKeys + kFetchAhead];
   float bias[kPanelKeys];
   for (int64_t begin = 0; begin < a.count; begin += kPanelKeys) {
     const int64_t count = std::min(kPanelKeys, a.count - begin);
-    for (int64_t j = 0; j < kPanelKeys + kFetchAhead; ++j) {
-      keys.at[j] = a.key + a.ids[std::min(begin + j, a.count - 1)] * a.key_stride;
-    }
-    dots(a.query, 0, 1, a.head_dim, keys, count, a.out + begin, 0);
+    for (int64_t j = 0; j < kPanelKeys + kFetchAhead; ++j)
+      keys[j] = a.key + a.ids[std::min(begin + j, a.count - 1)] * a.key_stride;
+    dots(a.query, 0, 1, a.head_dim, keys, count, a.out + begin, 0,
+         Fetcher<Element>(keys + kFetchAhead, kPanelKeys, a.head_dim));
     for (int64_t j = 0; a.bias != nullptr && j < count; ++j) bias[j] = a.bias[a.ids[begin + j]];
     scale_and_bias(a.out + begin, count, a.scale, a.bias == nullptr ? nullptr : bias);
   }
 }
 
 /// Logits of a block's entries for `rows` rows from `first_row` on, into group.weight.
-void block_logits(const AttendArguments& a, int64_t first_row, int64_t rows, const EntryBlock& block,
-                  SoftmaxGroup& group) {
+template <class Element>
+void block_logits(const AttendArgumentsOf<Element>& a, int64_t first_row, int64_t rows,
+                  const EntryBlock<Element>& block, SoftmaxGroup& group) {
   const float* query = a.query + first_row * a.query_stride;
-  KeyPointers keys;
+  const Element* keys[kPanelKeys + kFetchAhead];  // after the last key values, which are read next
   for (int64_t begin = 0; begin < block.count; begin += kPanelKeys) {
-    for (int64_t j = 0; j < kPanelKeys + kFetchAhead; ++j)
-      keys.at[j] = block.key[std::min(begin + j, block.count - 1)];
-    dots(query, a.query_stride, rows, a.head_dim, keys, std::min(kPanelKeys, block.count - begin),
-         &group.weight[0][begin], kBlockEntries);
+    for (int64_t j = 0; j < kPanelKeys + kFetchAhead; ++j) {
+      const int64_t e = begin + j;
+      keys[j] = e < block.count ? block.key[e] : block.value[std::min(e - block.count, block.count - 1)];
+    }
+    const int64_t count = std::min(kPanelKeys, block.count - begin);
+    // A vector of keys is read whole, and a value may be shorter than a key.
+    for (int64_t j = count; j % kLanes != 0; ++j) keys[j] = keys[0];
+    dots(query, a.query_stride, rows, a.head_dim, keys, count, &group.weight[0][begin], kBlockEntries,
+         Fetcher<Element>(keys + kFetchAhead, count, a.head_dim));
   }
   float gathered[kBlockEntries];
   for (int64_t r = 0; r < rows; ++r) {
@@ -65,27 +73,49 @@ void block_logits(const AttendArguments& a, int64_t first_row, int64_t rows, con
   }
 }
 
-void attend(const AttendArguments& a) {
+/// Weighted sum of a block's values. `next` holds the entries that follow, if any.
+template <class Element>
+void block_values(const AttendArgumentsOf<Element>& a, int64_t rows, const EntryBlock<Element>& block,
+                  const EntryBlock<Element>& next, SoftmaxGroup& group, float* out) {
+  std::fill_n(group.count, rows, block.count);
+  if (block.consecutive != nullptr) {
+    const StridedRows<Element> values{block.value[0], block.consecutive->value_stride};
+    join_block(group, rows, values, a.value_dim, out, a.out_stride, NoFetcher());
+    return;
+  }
+  const Element* ahead[kBlockEntries];  // values, after the last of them keys
+  int64_t count = std::max<int64_t>(0, block.count - kFetchAhead);
+  std::copy_n(block.value + std::min(kFetchAhead, block.count), count, ahead);
+  for (int64_t e = 0; e < std::min(kFetchAhead, next.count) && count < kBlockEntries; ++e)
+    ahead[count++] = next.key[e];
+  join_block(group, rows, GatheredRows<Element>{block.value}, a.value_dim, out, a.out_stride,
+             Fetcher<Element>(ahead, count, a.value_dim));
+}
+
+template <class Element>
+void attend(const AttendArgumentsOf<Element>& a) {
   SoftmaxGroup group;
-  EntryBlock block;
+  EntryBlock<Element> blocks[2];
   for (int64_t first = 0; first < a.rows; first += kGroupRows) {
     const int64_t rows = std::min(kGroupRows, a.rows - first);
     float* out = a.out + first * a.out_stride;
     start(group, rows, a.sink_logit == nullptr ? nullptr : a.sink_logit + first, out, a.out_stride,
           a.value_dim);
-    EntryCursor cursor(a.segments, a.segment_count);
-    while (cursor.next(block)) {
-      block_logits(a, first, rows, block, group);
-      std::fill_n(group.count, rows, block.count);
-      join_block(group, rows, block.value, a.value_dim, out, a.out_stride);
+    EntryCursor<Element> cursor(a.segments, a.segment_count);
+    bool more = cursor.next(blocks[0]);
+    for (int64_t b = 0; more; ++b) {
+      more = cursor.next(blocks[(b + 1) % 2]);
+      block_logits(a, first, rows, blocks[b % 2], group);
+      block_values(a, rows, blocks[b % 2], blocks[(b + 1) % 2], group, out);
     }
     finish(group, rows, out, a.out_stride, a.value_dim, a.lse + first);
   }
 }
 
-void attend_logits(const AttendLogitsArguments& a) {
+template <class Element>
+void attend_logits(const AttendLogitsArgumentsOf<Element>& a) {
   SoftmaxGroup group;
-  const float* value[kBlockEntries];
+  const StridedRows<Element> values{a.value, a.value_stride};
   for (int64_t first = 0; first < a.rows; first += kGroupRows) {
     const int64_t rows = std::min(kGroupRows, a.rows - first);
     const int64_t* key_end = a.key_end + first;
@@ -98,16 +128,19 @@ void attend_logits(const AttendLogitsArguments& a) {
         group.count[r] = std::clamp<int64_t>(key_end[r] - begin, 0, kBlockEntries);
         std::copy_n(a.logits + (first + r) * a.logits_stride + begin, group.count[r], group.weight[r]);
       }
-      for (int64_t e = 0; e < kBlockEntries; ++e)
-        value[e] = a.value + std::min(begin + e, longest - 1) * a.value_stride;
-      join_block(group, rows, value, a.value_dim, out, a.out_stride);
+      join_block(group, rows, values.from(begin), a.value_dim, out, a.out_stride, NoFetcher());
     }
     finish(group, rows, out, a.out_stride, a.value_dim, a.lse + first);
   }
 }
 
+template <class Element>
+constexpr AttendKernelsOf<Element> kernels_of() {
+  return {logits<Element>, gather_logits<Element>, attend<Element>, attend_logits<Element>};
+}
+
 const AttendKernels& attend_table() {
-  static constexpr AttendKernels table{logits, gather_logits, attend, attend_logits};
+  static constexpr AttendKernels table{kernels_of<float>(), kernels_of<BFloat16>(), kernels_of<Float16>()};
   return table;
 }
 

@@ -6,14 +6,15 @@
 #define ATTNLAB_KERNELS_ATTENTION_DOT_INL
 #endif
 
-#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "core/kernels/simd/register_tile-inl.hpp"
+#include "core/kernels/simd/rows-inl.hpp"
 #include "core/kernels/simd/vector_math-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -30,19 +31,15 @@ inline constexpr int64_t kChains = 4;
 /// Keys per call of `dots`; also the columns of a panel.
 inline constexpr int64_t kPanelKeys = 64;
 
-/// Keys between the one in use and the one that is fetched from memory.
+/// Gathered rows between the one in use and the one that is fetched.
 inline constexpr int64_t kFetchAhead = 16;
-
-/// Keys of one call of `dots`: [0, kPanelKeys) to be used, the rest to be fetched ahead; all valid pointers.
-struct KeyPointers {
-  const float* at[kPanelKeys + kFetchAhead];
-};
 
 #if HWY_TARGET == HWY_SCALAR
 inline constexpr int64_t kDirectRows = 0;
 
-HWY_INLINE void transpose_channels(const float* const* key, int64_t channel, float* panel) {
-  for (int64_t i = 0; i < kChains; ++i) panel[i * kPanelKeys] = key[0][channel + i];
+template <class Element>
+HWY_INLINE void transpose_channels(const Element* const* key, int64_t channel, float* panel) {
+  for (int64_t i = 0; i < kChains; ++i) panel[i * kPanelKeys] = to_float(key[0][channel + i]);
 }
 #else
 inline constexpr int64_t kDirectRows = 8;
@@ -50,17 +47,23 @@ inline constexpr int64_t kDirectRows = 8;
 inline constexpr int64_t kDirectTileRows = kManyRegisters ? 4 : 2;
 inline constexpr int64_t kBlocks = kLanes / 4;
 
-/// Block b of the result, four lanes, holds the four channels from key[b * step] on.
-template <class D>
-HWY_INLINE hn::Vec<D> load_blocks(D d, const float* const* key, int64_t step, int64_t channel) {
+/// Block b of the result, four lanes, holds the four stored channels of key[b * step] from `channel` on.
+template <class D, class Element>
+HWY_INLINE hn::Vec<D> load_stored_blocks(D d, const Element* const* key, int64_t step, int64_t channel) {
   if constexpr (hn::MaxLanes(D()) <= 4) {
-    return hn::LoadU(d, key[0] + channel);
+    return hn::LoadU(d, stored(key[0] + channel));
   } else {
     const hn::Half<D> half;
     constexpr int64_t half_blocks = static_cast<int64_t>(hn::MaxLanes(hn::Half<D>())) / 4;
-    return hn::Combine(d, load_blocks(half, key + half_blocks * step, step, channel),
-                       load_blocks(half, key, step, channel));
+    return hn::Combine(d, load_stored_blocks(half, key + half_blocks * step, step, channel),
+                       load_stored_blocks(half, key, step, channel));
   }
+}
+
+template <class Element>
+HWY_INLINE Vector load_blocks(const Element* const* key, int64_t step, int64_t channel) {
+  const hn::Rebind<Stored<Element>, Floats> d;
+  return widen(Element(), Floats(), load_stored_blocks(d, key, step, channel));
 }
 
 /// Transposes four vectors block by block: lane 4 b + j of v_i becomes lane 4 b + i of v_j.
@@ -77,12 +80,13 @@ HWY_INLINE void transpose_blocks(Vector& v0, Vector& v1, Vector& v2, Vector& v3)
 }
 
 /// Four rows of a panel: row i holds channel + i of kLanes keys.
-HWY_INLINE void transpose_channels(const float* const* key, int64_t channel, float* panel) {
+template <class Element>
+HWY_INLINE void transpose_channels(const Element* const* key, int64_t channel, float* panel) {
   const Floats d;
-  Vector v0 = load_blocks(d, key + 0, 4, channel);
-  Vector v1 = load_blocks(d, key + 1, 4, channel);
-  Vector v2 = load_blocks(d, key + 2, 4, channel);
-  Vector v3 = load_blocks(d, key + 3, 4, channel);
+  Vector v0 = load_blocks(key + 0, 4, channel);
+  Vector v1 = load_blocks(key + 1, 4, channel);
+  Vector v2 = load_blocks(key + 2, 4, channel);
+  Vector v3 = load_blocks(key + 3, 4, channel);
   transpose_blocks(v0, v1, v2, v3);
   hn::Store(v0, d, panel + 0 * kPanelKeys);
   hn::Store(v1, d, panel + 1 * kPanelKeys);
@@ -91,11 +95,11 @@ HWY_INLINE void transpose_channels(const float* const* key, int64_t channel, flo
 }
 
 /// chains[r] += products of four channels of the keys key[0 .. kBlocks) with kRows rows.
-template <int64_t kRows>
-HWY_INLINE void multiply_channels(const float* query, int64_t query_stride, const float* const* key,
+template <int64_t kRows, class Element>
+HWY_INLINE void multiply_channels(const float* query, int64_t query_stride, const Element* const* key,
                                   int64_t channel, Vector (&chains)[kRows]) {
   const Floats d;
-  const Vector k = load_blocks(d, key, 1, channel);
+  const Vector k = load_blocks(key, 1, channel);
 #pragma GCC unroll 8
   for (int64_t r = 0; r < kRows; ++r) {
     chains[r] = hn::MulAdd(hn::LoadDup128(d, query + r * query_stride + channel), k, chains[r]);
@@ -103,27 +107,29 @@ HWY_INLINE void multiply_channels(const float* query, int64_t query_stride, cons
 }
 
 /// As multiply_channels for the last 1..3 channels; zeros stand for those that do not exist.
-template <int64_t kRows>
-HWY_INLINE void multiply_tail(const float* query, int64_t query_stride, const float* const* key,
+template <int64_t kRows, class Element>
+HWY_INLINE void multiply_tail(const float* query, int64_t query_stride, const Element* const* key,
                               int64_t channel, int64_t channels, Vector (&chains)[kRows]) {
-  const size_t bytes = static_cast<size_t>(channels) * sizeof(float);
-  float padded_key[kBlocks][4] = {};
+  const auto count = static_cast<size_t>(channels);
+  Element padded_key[kBlocks][4] = {};
   float padded_query[kRows][4] = {};
-  const float* padded[kBlocks];
+  const Element* padded[kBlocks];
   for (int64_t b = 0; b < kBlocks; ++b) {
-    std::memcpy(padded_key[b], key[b] + channel, bytes);
+    std::memcpy(padded_key[b], key[b] + channel, count * sizeof(Element));
     padded[b] = padded_key[b];
   }
-  for (int64_t r = 0; r < kRows; ++r) std::memcpy(padded_query[r], query + r * query_stride + channel, bytes);
+  for (int64_t r = 0; r < kRows; ++r)
+    std::memcpy(padded_query[r], query + r * query_stride + channel, count * sizeof(float));
   multiply_channels<kRows>(&padded_query[0][0], 4, padded, 0, chains);
 }
 
 /// sums[r][j] = q_r . k_j for kRows rows and `count` <= kPanelKeys keys.
-template <int64_t kRows>
+template <int64_t kRows, class Element>
 HWY_NOINLINE void dots_direct(const float* query, int64_t query_stride, int64_t head_dim,
-                              const KeyPointers& keys, int64_t count, float* sums, int64_t sums_stride) {
-  constexpr int64_t line_channels = 16;
+                              const Element* const* keys, int64_t count, float* sums, int64_t sums_stride,
+                              Fetcher<Element> upcoming) {
   static_assert(kPanelKeys % kLanes == 0);
+  constexpr int64_t line_channels = 64 / static_cast<int64_t>(sizeof(Element));
   const Floats d;
   // Vector i holds keys i kBlocks + b, b = 0 .. kBlocks - 1: transposition brings such a key to lane 4 b + i.
   HWY_ALIGN int32_t order[kLanes];
@@ -140,27 +146,15 @@ HWY_NOINLINE void dots_direct(const float* query, int64_t query_stride, int64_t 
       Vector chains[4][kRows];
 #pragma GCC unroll 4
       for (int64_t i = 0; i < 4; ++i) {
-        const float* const* key = keys.at + j + i * kBlocks;
+        const Element* const* key = keys + j + i * kBlocks;
 #pragma GCC unroll 8
         for (int64_t r = 0; r < kRows; ++r) chains[i][r] = hn::Zero(d);
-        // Keys are fetched whole and one after the other, the order that hardware prefetchers continue: with
-        // that, dense decode runs at the speed of a plain read, without it at half of that.
-        const float* const* fetched_key = key + kFetchAhead;
-        int64_t fetched_channel = begin;
         int64_t c = begin;
         for (; c + line_channels <= end; c += line_channels) {
-          for (int64_t line = 0; line < kBlocks; ++line) {
-            hwy::Prefetch(*fetched_key + fetched_channel);
-            fetched_channel += line_channels;
-            if (fetched_channel >= end) {
-              fetched_channel = begin;
-              ++fetched_key;
-            }
-          }
-          multiply_channels<kRows>(query, query_stride, key, c + 0, chains[i]);
-          multiply_channels<kRows>(query, query_stride, key, c + 4, chains[i]);
-          multiply_channels<kRows>(query, query_stride, key, c + 8, chains[i]);
-          multiply_channels<kRows>(query, query_stride, key, c + 12, chains[i]);
+          upcoming.lines(kBlocks);
+#pragma GCC unroll 8
+          for (int64_t four = 0; four < line_channels; four += 4)
+            multiply_channels<kRows>(query, query_stride, key, c + four, chains[i]);
         }
         for (; c + 4 <= end; c += 4) multiply_channels<kRows>(query, query_stride, key, c, chains[i]);
         if (c < end) multiply_tail<kRows>(query, query_stride, key, c, end - c, chains[i]);
@@ -183,66 +177,38 @@ HWY_NOINLINE void dots_direct(const float* query, int64_t query_stride, int64_t 
 }
 #endif
 
-/// [channel][key]: 32 KiB.
-struct KeyPanel {
-  HWY_ALIGN float at[kChunkChannels][kPanelKeys];
-};
-
-/// Transposes channels [begin, begin + channels) of kLanes keys into a column of the panel.
-HWY_INLINE void pack_keys(const float* const* key, int64_t begin, int64_t channels, int64_t column,
-                          KeyPanel& panel) {
+/// Transposes channels [begin, begin + channels) of kLanes keys into columns of a panel
+/// [channel][kPanelKeys].
+template <class Element>
+HWY_INLINE void pack_channels(const Element* const* key, int64_t begin, int64_t channels, float* panel) {
   int64_t c = 0;
-  for (; c + kChains <= channels; c += kChains) transpose_channels(key, begin + c, &panel.at[c][column]);
+  for (; c + kChains <= channels; c += kChains) transpose_channels(key, begin + c, panel + c * kPanelKeys);
   for (; c < channels; ++c) {
-    for (int64_t j = 0; j < kLanes; ++j) panel.at[c][column + j] = key[j][begin + c];
+    for (int64_t j = 0; j < kLanes; ++j) panel[c * kPanelKeys + j] = to_float(key[j][begin + c]);
   }
 }
 
 /// sums[r][j] += q_r . k_j over the panel's channels, `sums` taken as 0 when `fresh`. `keys` counts the
-/// columns: kVectors * kLanes, or up to kLanes when kVectors is 1.
+/// columns: kVectors * kLanes, or up to kLanes when kVectors is 1. The totals stand in memory between chains:
+/// registers are for one chain.
 template <int64_t kRows, int64_t kVectors>
 HWY_INLINE void accumulate(const float* query, int64_t query_stride, int64_t channels, const float* panel,
                            bool fresh, float* sums, int64_t sums_stride, int64_t keys) {
-  const Floats d;
   const int64_t last = keys - (kVectors - 1) * kLanes;
-  Vector total[kRows][kVectors];
-#pragma GCC unroll 8
-  for (int64_t r = 0; r < kRows; ++r) {
-#pragma GCC unroll 8
-    for (int64_t v = 0; v < kVectors; ++v) {
-      total[r][v] = fresh ? hn::Zero(d)
-                          : load_first(sums + r * sums_stride + v * kLanes, v + 1 < kVectors ? kLanes : last);
-    }
-  }
   for (int64_t first = 0; first < kChains; ++first) {
     Vector chain[kRows][kVectors];
+    set_zero(chain);
+    multiply_add(query + first, query_stride, kChains, panel + first * kPanelKeys, kChains * kPanelKeys,
+                 (channels - first + kChains - 1) / kChains, chain);
+    const bool first_of_all = fresh && first == 0;
 #pragma GCC unroll 8
     for (int64_t r = 0; r < kRows; ++r) {
 #pragma GCC unroll 8
-      for (int64_t v = 0; v < kVectors; ++v) chain[r][v] = hn::Zero(d);
-    }
-    for (int64_t c = first; c < channels; c += kChains) {
-      Vector k[kVectors];
-#pragma GCC unroll 8
-      for (int64_t v = 0; v < kVectors; ++v) k[v] = hn::Load(d, panel + c * kPanelKeys + v * kLanes);
-#pragma GCC unroll 8
-      for (int64_t r = 0; r < kRows; ++r) {
-        const Vector q = hn::Set(d, query[r * query_stride + c]);
-#pragma GCC unroll 8
-        for (int64_t v = 0; v < kVectors; ++v) chain[r][v] = hn::MulAdd(q, k[v], chain[r][v]);
+      for (int64_t v = 0; v < kVectors; ++v) {
+        float* to = sums + r * sums_stride + v * kLanes;
+        const int64_t lanes = v + 1 < kVectors ? kLanes : last;
+        store_first(first_of_all ? chain[r][v] : hn::Add(load_first(to, lanes), chain[r][v]), to, lanes);
       }
-    }
-#pragma GCC unroll 8
-    for (int64_t r = 0; r < kRows; ++r) {
-#pragma GCC unroll 8
-      for (int64_t v = 0; v < kVectors; ++v) total[r][v] = hn::Add(total[r][v], chain[r][v]);
-    }
-  }
-#pragma GCC unroll 8
-  for (int64_t r = 0; r < kRows; ++r) {
-#pragma GCC unroll 8
-    for (int64_t v = 0; v < kVectors; ++v) {
-      store_first(total[r][v], sums + r * sums_stride + v * kLanes, v + 1 < kVectors ? kLanes : last);
     }
   }
 }
@@ -250,32 +216,32 @@ HWY_INLINE void accumulate(const float* query, int64_t query_stride, int64_t cha
 /// `accumulate` for kRows rows and the first `count` columns of a panel.
 template <int64_t kRows>
 HWY_NOINLINE void accumulate_columns(const float* query, int64_t query_stride, int64_t channels,
-                                     const KeyPanel& panel, bool fresh, float* sums, int64_t sums_stride,
+                                     const float* panel, bool fresh, float* sums, int64_t sums_stride,
                                      int64_t count) {
   constexpr int64_t wide = kTileVectors * kLanes;
   int64_t j = 0;
   for (; j + wide <= count; j += wide) {
-    accumulate<kRows, kTileVectors>(query, query_stride, channels, &panel.at[0][j], fresh, sums + j,
-                                    sums_stride, wide);
+    accumulate<kRows, kTileVectors>(query, query_stride, channels, panel + j, fresh, sums + j, sums_stride,
+                                    wide);
   }
   for (; j < count; j += kLanes) {
-    accumulate<kRows, 1>(query, query_stride, channels, &panel.at[0][j], fresh, sums + j, sums_stride,
+    accumulate<kRows, 1>(query, query_stride, channels, panel + j, fresh, sums + j, sums_stride,
                          std::min(kLanes, count - j));
   }
 }
 
 /// `dots` by way of a panel.
+template <class Element>
 inline void dots_panel(const float* query, int64_t query_stride, int64_t rows, int64_t head_dim,
-                       const KeyPointers& keys, int64_t count, float* sums, int64_t sums_stride) {
-  using Accumulate =
-      void (*)(const float*, int64_t, int64_t, const KeyPanel&, bool, float*, int64_t, int64_t);
+                       const Element* const* keys, int64_t count, float* sums, int64_t sums_stride) {
+  using Accumulate = void (*)(const float*, int64_t, int64_t, const float*, bool, float*, int64_t, int64_t);
   static constexpr Accumulate by_rows[kTileRows] = {accumulate_columns<1>, accumulate_columns<2>,
                                                     accumulate_columns<3>, accumulate_columns<4>,
                                                     accumulate_columns<5>, accumulate_columns<6>};
-  KeyPanel panel;
+  HWY_ALIGN float panel[kChunkChannels * kPanelKeys];  // 32 KiB
   for (int64_t begin = 0; begin < head_dim; begin += kChunkChannels) {
     const int64_t channels = std::min(kChunkChannels, head_dim - begin);
-    for (int64_t j = 0; j < count; j += kLanes) pack_keys(keys.at + j, begin, channels, j, panel);
+    for (int64_t j = 0; j < count; j += kLanes) pack_channels(keys + j, begin, channels, panel + j);
     for (int64_t r = 0; r < rows; r += kTileRows) {
       by_rows[std::min(kTileRows, rows - r) - 1](query + r * query_stride + begin, query_stride, channels,
                                                  panel, begin == 0, sums + r * sums_stride, sums_stride,
@@ -284,20 +250,27 @@ inline void dots_panel(const float* query, int64_t query_stride, int64_t rows, i
   }
 }
 
-/// sums[r][j] = q_r . k_j for all rows and `count` <= kPanelKeys keys.
+/// sums[r][j] = q_r . k_j for all rows and `count` <= kPanelKeys keys. `keys` holds kPanelKeys valid
+/// pointers; `upcoming` are the rows of memory that should be fetched meanwhile.
+template <class Element>
 inline void dots(const float* query, int64_t query_stride, int64_t rows, int64_t head_dim,
-                 const KeyPointers& keys, int64_t count, float* sums, int64_t sums_stride) {
+                 const Element* const* keys, int64_t count, float* sums, int64_t sums_stride,
+                 [[maybe_unused]] Fetcher<Element> upcoming) {
   if (rows > kDirectRows) {
     dots_panel(query, query_stride, rows, head_dim, keys, count, sums, sums_stride);
     return;
   }
 #if HWY_TARGET != HWY_SCALAR
-  using Dots = void (*)(const float*, int64_t, int64_t, const KeyPointers&, int64_t, float*, int64_t);
-  static constexpr Dots by_rows[] = {dots_direct<1>, dots_direct<2>, dots_direct<3>, dots_direct<4>};
+  using Dots = void (*)(const float*, int64_t, int64_t, const Element* const*, int64_t, float*, int64_t,
+                        Fetcher<Element>);
+  static constexpr Dots by_rows[] = {dots_direct<1, Element>, dots_direct<2, Element>,
+                                     dots_direct<3, Element>, dots_direct<4, Element>};
   for (int64_t r = 0; r < rows; r += kDirectTileRows) {
     const float* q = query + r * query_stride;
     float* to = sums + r * sums_stride;
-    by_rows[std::min(kDirectTileRows, rows - r) - 1](q, query_stride, head_dim, keys, count, to, sums_stride);
+    by_rows[std::min(kDirectTileRows, rows - r) - 1](q, query_stride, head_dim, keys, count, to, sums_stride,
+                                                     upcoming);
+    upcoming = {};
   }
 #endif
 }

@@ -13,25 +13,31 @@ namespace attnlab::kernels {
 inline constexpr int64_t kBlockEntries = 128;
 
 /// Up to kBlockEntries entries of a segment list.
+template <class Element>
 struct EntryBlock {
   int64_t count = 0;
-  bool weighted = false;  ///< some log_weight differs from 0
-  const float* key[kBlockEntries];
-  const float* value[kBlockEntries];
+  bool weighted = false;                            ///< some log_weight differs from 0
+  const SegmentOf<Element>* consecutive = nullptr;  ///< all entries are one piece of a run of this segment
+  const Element* key[kBlockEntries];
+  const Element* value[kBlockEntries];
   float log_weight[kBlockEntries];
   int32_t id[kBlockEntries];  ///< position in the sequence, the index into a bias row
 };
 
 /// Reads a segment list from its first entry to its last. O(1) per entry.
+template <class Element>
 class EntryCursor {
+  using Segment = SegmentOf<Element>;
+
  public:
   EntryCursor(const Segment* segments, int64_t segment_count)
       : segment_(segments), last_(segments + segment_count) {}
 
   /// Fills `block` with the next entries; false when there are none.
-  bool next(EntryBlock& block) {
+  bool next(EntryBlock<Element>& block) {
     block.count = 0;
     block.weighted = false;
+    block.consecutive = nullptr;
     while (segment_ != last_ && block.count < kBlockEntries) {
       const Segment& segment = *segment_;
       if (run_ < segment.run_count) {
@@ -48,7 +54,7 @@ class EntryCursor {
   }
 
  private:
-  static void append(const Segment& segment, int32_t id, float log_weight, EntryBlock& block) {
+  static void append(const Segment& segment, int32_t id, float log_weight, EntryBlock<Element>& block) {
     block.key[block.count] = segment.key + id * segment.key_stride;
     block.value[block.count] = segment.value + id * segment.value_stride;
     block.log_weight[block.count] = log_weight;
@@ -56,12 +62,13 @@ class EntryCursor {
     ++block.count;
   }
 
-  void take_run(const Segment& segment, EntryBlock& block) {
+  void take_run(const Segment& segment, EntryBlock<Element>& block) {
     const Range run = segment.runs[run_];
     const int64_t taken = std::clamp<int64_t>(run.size() - entry_, 0, kBlockEntries - block.count);
     for (int64_t i = 0; i < taken; ++i) {
       append(segment, static_cast<int32_t>(run.begin + entry_ + i), 0, block);
     }
+    if (taken > 0) block.consecutive = taken == block.count ? &segment : nullptr;
     entry_ += taken;
     if (entry_ >= run.size()) {
       ++run_;
@@ -69,13 +76,14 @@ class EntryCursor {
     }
   }
 
-  void take_ids(const Segment& segment, EntryBlock& block) {
+  void take_ids(const Segment& segment, EntryBlock<Element>& block) {
     const int64_t taken = std::min(segment.id_count - entry_, kBlockEntries - block.count);
     for (int64_t i = entry_; i < entry_ + taken; ++i) {
       const float log_weight = segment.log_weight == nullptr ? 0.0F : segment.log_weight[i];
       append(segment, segment.ids[i], log_weight, block);
       block.weighted |= log_weight != 0;
     }
+    block.consecutive = nullptr;
     entry_ += taken;
   }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/kernels/attention/arguments.hpp"
+#include "core/kernels/attention/dense.hpp"
 
 namespace attnlab::kernels::reference {
 
@@ -10,5 +11,6 @@ namespace attnlab::kernels::reference {
 void logits(const LogitsArguments& arguments, double* out);
 void attend(const AttendArguments& arguments, double* out, double* lse);
 void attend_logits(const AttendLogitsArguments& arguments, double* out, double* lse);
+void dense_attention(const DenseArguments& arguments, double* out, double* lse);
 
 }  // namespace attnlab::kernels::reference

@@ -6,7 +6,6 @@
 #define ATTNLAB_KERNELS_ATTENTION_SOFTMAX_BLOCK_INL
 #endif
 
-#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
@@ -26,18 +25,21 @@ inline constexpr int64_t kGroupRows = 32;
 inline constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
 /// The running softmax of a group of rows; each row's unnormalised sum of values lives in its output row.
-struct SoftmaxGroup {
-  float maximum[kGroupRows];
-  double denominator[kGroupRows];
+template <int64_t kRows>
+struct SoftmaxRows {
+  float maximum[kRows];
+  double denominator[kRows];
   /// Logits, then weights, of the current block.
-  HWY_ALIGN float weight[kGroupRows][kBlockEntries];
+  HWY_ALIGN float weight[kRows][kBlockEntries];
   /// What the sums of the earlier blocks are multiplied with.
-  float decay[kGroupRows];
+  float decay[kRows];
   /// Entries of the current block that the row attends to.
-  int64_t count[kGroupRows];
+  int64_t count[kRows];
 };
+using SoftmaxGroup = SoftmaxRows<kGroupRows>;
 
-inline void start(SoftmaxGroup& group, int64_t rows, const float* sink_logit, float* out, int64_t out_stride,
+template <class Group>
+inline void start(Group& group, int64_t rows, const float* sink_logit, float* out, int64_t out_stride,
                   int64_t value_dim) {
   for (int64_t r = 0; r < rows; ++r) {
     group.maximum[r] = sink_logit == nullptr ? kMinusInfinity : sink_logit[r];
@@ -47,7 +49,8 @@ inline void start(SoftmaxGroup& group, int64_t rows, const float* sink_logit, fl
 }
 
 /// Replaces the logits of row r by exp(logit - maximum) and joins them to maximum and denominator.
-inline void exponentiate(SoftmaxGroup& group, int64_t r) {
+template <class Group>
+inline void exponentiate(Group& group, int64_t r) {
   const Floats d;
   float* weight = group.weight[r];
   const int64_t count = group.count[r];
@@ -77,92 +80,107 @@ inline void exponentiate(SoftmaxGroup& group, int64_t r) {
   group.denominator[r] = group.denominator[r] * group.decay[r] + sum;
 }
 
-/// What every register tile of a block's value sums shares.
-struct ValueBlock {
-  const float* const* value;  ///< [count] rows of value_dim
-  int64_t count;
-  int64_t value_dim;
-  int64_t out_stride;
-};
+/// Columns of values that are summed at a time.
+inline constexpr int64_t kValueColumns = 256;
+/// Entries whose values pass through the register tile together: few enough to stay in the first-level cache
+/// for all columns and rows.
+inline constexpr int64_t kFewEntries = 16;
 
-/// out_r = decay_r out_r + sum_e weight_r[e] value_e for kRows rows and `columns` columns from `column` on:
-/// kVectors * kLanes columns, or up to kLanes when kVectors is 1.
-template <int64_t kRows, int64_t kVectors>
-HWY_INLINE void add_columns(const ValueBlock& block, const float (*weight)[kBlockEntries], const float* decay,
-                            int64_t column, int64_t columns, float* out) {
-  constexpr int64_t fetch_ahead = 8;
-  constexpr int64_t line_floats = 16;
+/// sum[r][c] += sum_e weight[r][e] value_e[c] for kRows rows and kVectors * kLanes columns from `column` on,
+/// of which `columns` exist.
+template <int64_t kRows, int64_t kVectors, class Rows, class Upcoming>
+HWY_INLINE void add_columns(Rows value, int64_t first, int64_t count, const float (*weight)[kBlockEntries],
+                            int64_t column, int64_t columns, bool fresh, float (*sum)[kValueColumns],
+                            int64_t at, Upcoming& upcoming) {
   const Floats d;
   const int64_t last = columns - (kVectors - 1) * kLanes;
-  Vector sum[kRows][kVectors];
+  Vector total[kRows][kVectors];
 #pragma GCC unroll 8
   for (int64_t r = 0; r < kRows; ++r) {
 #pragma GCC unroll 8
-    for (int64_t v = 0; v < kVectors; ++v) sum[r][v] = hn::Zero(d);
+    for (int64_t v = 0; v < kVectors; ++v)
+      total[r][v] = fresh ? hn::Zero(d) : hn::LoadU(d, sum[r] + at + v * kLanes);
   }
-  for (int64_t e = 0; e < block.count; ++e) {
-    if (column == 0 && e + fetch_ahead < block.count) {  // whole rows in order, as dots_direct fetches keys
-      const float* upcoming = block.value[e + fetch_ahead];
-      for (int64_t c = 0; c < block.value_dim; c += line_floats) hwy::Prefetch(upcoming + c);
-    }
-    const float* from = block.value[e] + column;
-    Vector value[kVectors];
+  for (int64_t e = 0; e < count; ++e) {
+    upcoming.lines(kVectors * kLanes * static_cast<int64_t>(sizeof(value[0][0])) / 64);
+    const auto* from = value[first + e] + column;
+    Vector v_e[kVectors];
 #pragma GCC unroll 8
-    for (int64_t v = 0; v < kVectors; ++v) {
-      value[v] = load_first(from + v * kLanes, v + 1 < kVectors ? kLanes : last);
-    }
+    for (int64_t v = 0; v < kVectors; ++v)
+      v_e[v] = load_row(from + v * kLanes, v + 1 < kVectors ? kLanes : last);
 #pragma GCC unroll 8
     for (int64_t r = 0; r < kRows; ++r) {
       const Vector w = hn::Set(d, weight[r][e]);
 #pragma GCC unroll 8
-      for (int64_t v = 0; v < kVectors; ++v) sum[r][v] = hn::MulAdd(w, value[v], sum[r][v]);
+      for (int64_t v = 0; v < kVectors; ++v) total[r][v] = hn::MulAdd(w, v_e[v], total[r][v]);
     }
   }
 #pragma GCC unroll 8
   for (int64_t r = 0; r < kRows; ++r) {
 #pragma GCC unroll 8
-    for (int64_t v = 0; v < kVectors; ++v) {
-      float* to = out + r * block.out_stride + column + v * kLanes;
-      const int64_t lanes = v + 1 < kVectors ? kLanes : last;
-      store_first(hn::MulAdd(hn::Set(d, decay[r]), load_first(to, lanes), sum[r][v]), to, lanes);
+    for (int64_t v = 0; v < kVectors; ++v) hn::StoreU(total[r][v], d, sum[r] + at + v * kLanes);
+  }
+}
+
+/// out_r = decay_r out_r + sum_e weight_r[e] value_e for kRows rows.
+template <int64_t kRows, class Rows, class Upcoming>
+HWY_NOINLINE void add_values(Rows value, int64_t count, const float (*weight)[kBlockEntries],
+                             const float* decay, int64_t value_dim, float* out, int64_t out_stride,
+                             Upcoming upcoming) {
+  constexpr int64_t wide = kTileVectors * kLanes;
+  HWY_ALIGN float sum[kRows][kValueColumns];
+  for (int64_t first = 0; first < value_dim; first += kValueColumns) {
+    const int64_t end = std::min(first + kValueColumns, value_dim);
+    for (int64_t e = 0; e < count; e += kFewEntries) {
+      const int64_t few = std::min(kFewEntries, count - e);
+      const auto* w = reinterpret_cast<const float(*)[kBlockEntries]>(&weight[0][e]);
+      int64_t c = first;
+      for (; c + wide <= end; c += wide)
+        add_columns<kRows, kTileVectors>(value, e, few, w, c, wide, e == 0, sum, c - first, upcoming);
+      for (; c < end; c += kLanes)
+        add_columns<kRows, 1>(value, e, few, w, c, std::min(kLanes, end - c), e == 0, sum, c - first,
+                              upcoming);
+    }
+    for (int64_t r = 0; r < kRows; ++r) {
+      const Vector scale = hn::Set(Floats(), decay[r]);
+      for (int64_t c = first; c < end; c += kLanes) {
+        float* to = out + r * out_stride + c;
+        const int64_t lanes = std::min(kLanes, end - c);
+        store_first(hn::MulAdd(scale, load_first(to, lanes), hn::LoadU(Floats(), sum[r] + c - first)), to,
+                    lanes);
+      }
     }
   }
 }
 
-template <int64_t kRows>
-HWY_NOINLINE void add_values(const ValueBlock& block, const float (*weight)[kBlockEntries],
-                             const float* decay, float* out) {
-  constexpr int64_t wide = kTileVectors * kLanes;
-  int64_t column = 0;
-  for (; column + wide <= block.value_dim; column += wide) {
-    add_columns<kRows, kTileVectors>(block, weight, decay, column, wide, out);
-  }
-  for (; column < block.value_dim; column += kLanes) {
-    add_columns<kRows, 1>(block, weight, decay, column, std::min(kLanes, block.value_dim - column), out);
-  }
-}
-
 /// Joins a block, whose logits stand in group.weight, to the rows. Rows share loads of values only with
-/// neighbours that attend to equally many entries: a row never touches values beyond its own.
-inline void join_block(SoftmaxGroup& group, int64_t rows, const float* const* value, int64_t value_dim,
-                       float* out, int64_t out_stride) {
-  using AddValues = void (*)(const ValueBlock&, const float(*)[kBlockEntries], const float*, float*);
-  static constexpr AddValues by_rows[kTileRows] = {add_values<1>, add_values<2>, add_values<3>,
-                                                   add_values<4>, add_values<5>, add_values<6>};
+/// neighbours that attend to equally many entries: a row never touches values beyond its own. `upcoming` are
+/// the rows of memory that should be fetched meanwhile.
+template <class Rows, class Upcoming>
+inline void join_block(SoftmaxGroup& group, int64_t rows, Rows value, int64_t value_dim, float* out,
+                       int64_t out_stride, Upcoming upcoming) {
+  using AddValues = void (*)(Rows, int64_t, const float(*)[kBlockEntries], const float*, int64_t, float*,
+                             int64_t, Upcoming);
+  static constexpr AddValues by_rows[kTileRows] = {
+      add_values<1, Rows, Upcoming>, add_values<2, Rows, Upcoming>, add_values<3, Rows, Upcoming>,
+      add_values<4, Rows, Upcoming>, add_values<5, Rows, Upcoming>, add_values<6, Rows, Upcoming>};
   for (int64_t r = 0; r < rows; ++r) exponentiate(group, r);
   for (int64_t r = 0; r < rows;) {
-    const ValueBlock block{value, group.count[r], value_dim, out_stride};
+    const int64_t count = group.count[r];
     int64_t together = 1;
-    while (together < kTileRows && r + together < rows && group.count[r + together] == block.count)
-      ++together;
-    if (block.count > 0)
-      by_rows[together - 1](block, group.weight + r, group.decay + r, out + r * out_stride);
+    while (together < kTileRows && r + together < rows && group.count[r + together] == count) ++together;
+    if (count > 0) {
+      by_rows[together - 1](value, count, group.weight + r, group.decay + r, value_dim, out + r * out_stride,
+                            out_stride, upcoming);
+      upcoming = {};
+    }
     r += together;
   }
 }
 
 /// Divides by the denominators and writes lse = maximum + ln denominator.
-inline void finish(const SoftmaxGroup& group, int64_t rows, float* out, int64_t out_stride, int64_t value_dim,
+template <class Group>
+inline void finish(const Group& group, int64_t rows, float* out, int64_t out_stride, int64_t value_dim,
                    float* lse) {
   for (int64_t r = 0; r < rows; ++r) {
     const double denominator = group.denominator[r];

@@ -29,11 +29,12 @@ HWY_INLINE void set_zero(Vector (&sum)[kRows][kVectors]) {
   }
 }
 
-/// sum[r][v] += sum over k in [0, depth), ascending, of a[r * row_stride + k * step] * panel[k * panel_stride + v * kLanes
+/// sum[r][v] += sum over k in [0, depth), ascending, of a[r * row_stride + k * step] * panel[k * panel_stride
+/// + v * kLanes
 /// + lane]. The panel need not be aligned; all its lanes are read.
 template <int64_t kRows, int64_t kVectors>
-HWY_INLINE void multiply_add(const float* a, int64_t row_stride, int64_t step, const float* panel, int64_t panel_stride,
-                             int64_t depth, Vector (&sum)[kRows][kVectors]) {
+HWY_INLINE void multiply_add(const float* a, int64_t row_stride, int64_t step, const float* panel,
+                             int64_t panel_stride, int64_t depth, Vector (&sum)[kRows][kVectors]) {
   const Floats d;
   for (int64_t k = 0; k < depth; ++k) {
     Vector b[kVectors];

@@ -1,0 +1,72 @@
+// Dense attention of a whole problem, on all threads.
+#pragma once
+
+#include <cstdint>
+
+#include "core/kernels/attention/arguments.hpp"
+#include "core/kernels/table.hpp"
+
+namespace attnlab::kernels {
+
+/// Distances in elements between neighbours; the last extent is contiguous.
+struct Strides {
+  int64_t batch = 0;
+  int64_t head = 0;
+  int64_t row = 0;
+};
+
+/// softmax(scale q k^T + bias) v (equation 1 of arXiv:1706.03762) for query [B, Hq, Sq, D], key [B, Hkv, Sk,
+/// D] and value [B, Hkv, Sk, Dv]; query head h belongs to KV head h / (Hq / Hkv). Query i of a sequence
+/// stands at position i + valid - Sq; causal rows see the keys up to their own position, all rows only the
+/// first `valid` keys. A row that sees nothing gives 0 and lse -inf (or what the sink logit gives).
+template <class Element>
+struct DenseArgumentsOf {
+  int64_t batch = 1;
+  int64_t query_heads = 1;
+  int64_t kv_heads = 1;
+  int64_t queries = 0;
+  int64_t keys = 0;
+  int64_t head_dim = 0;
+  int64_t value_dim = 0;
+  float scale = 1;
+  bool causal = true;
+  const float* query = nullptr;
+  Strides query_stride;
+  const Element* key = nullptr;
+  Strides key_stride;
+  const Element* value = nullptr;
+  Strides value_stride;
+  const int64_t* valid = nullptr;  ///< [batch] keys that exist; null: all
+  /// [B, Hq, Sq, Sk], strides of 0 where it is shared; null: 0. -inf hides a key.
+  const float* bias = nullptr;
+  Strides bias_stride;
+  const float* sink_logit = nullptr;  ///< [query_heads] or null
+  float* out = nullptr;               ///< [B, Hq, Sq, Dv]
+  Strides out_stride;
+  float* lse = nullptr;  ///< [B, Hq, Sq], contiguous
+};
+
+using DenseArguments = DenseArgumentsOf<float>;
+
+/// Many queries: keys and values are packed once for each KV head, whose query heads share them; few: they
+/// are streamed once for each group of heads, split over the threads at every kSplitEntries keys. Which of
+/// the two, and every sum, depends on the shape alone, so the bits do not depend on the threads. Memory:
+/// packed copies of the KV heads in work (all of them up to 256 MiB), kept by the calling thread for the next
+/// call. [any thread; TBB]
+template <class Element>
+void dense_attention(const KernelTable& kernels, const DenseArgumentsOf<Element>& arguments);
+
+/// Entries of a long row's parts.
+inline constexpr int64_t kSplitEntries = 4096;
+
+/// AttendArgumentsOf for a long list: entries [0, kSplitEntries), [kSplitEntries, ...) ... are attended to
+/// one by one on all threads and merged in their order. The same as `attend` where there is one part.
+template <class Element>
+void split_attend(const KernelTable& kernels, const AttendArgumentsOf<Element>& arguments);
+
+/// Merges partial results over disjoint entries: out_r = sum_i exp(lse_i - lse) out_i, lse = log sum_i
+/// exp(lse_i), in the order of i. part_out [parts, rows, value_dim] and part_lse [parts, rows] contiguous.
+void merge_parts(const float* part_out, const float* part_lse, int64_t parts, int64_t rows, int64_t value_dim,
+                 float* out, int64_t out_stride, float* lse);
+
+}  // namespace attnlab::kernels
