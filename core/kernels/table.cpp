@@ -8,7 +8,7 @@ namespace attnlab::kernels {
 namespace {
 
 KernelTable make_table(SimdTarget target) {
-  return {attend_kernels(target), hwy::TargetName(target)};
+  return {attend_kernels(target), hamming_kernels(target), lut_kernels(target), hwy::TargetName(target)};
 }
 
 std::atomic<const KernelTable*>& active() {
