@@ -226,6 +226,7 @@ class Author(unittest.TestCase):
         for mistake, version, answer in (
             ("unknown_argument", "0.2", r"unknown arguments: mine\.cpp; it takes SOURCES"),
             ("sources_missing", "0.2", "SOURCES is missing"),
+            ("highway_absent", "0.2", "HIGHWAY needs Google Highway, Debian's libhwy-dev"),
             ("fast_math_option", "0.2", "-ffast-math changes results"),
             ("fast_math_later", "0.2", "-Ofast changes results"),
             ("old_compiler", "0.2", r"needs g\+\+ 12 or clang\+\+ 14 or newer.*found: GNU 9\.4\.0"),

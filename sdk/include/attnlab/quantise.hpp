@@ -37,15 +37,20 @@ class Quantiser {
     if (held > 0) packed[byte] = static_cast<uint8_t>(buffer);
   }
   void unpack(std::span<const uint8_t> packed, std::span<const float> grid, std::span<float> values) const {
-    uint32_t buffer = 0;
-    int64_t held = 0;
-    size_t byte = 0;
-    for (float& value : values) {
-      for (; held < bits_; held += 8) buffer |= uint32_t{packed[byte++]} << held;
-      value = element(buffer & top_, grid);
-      buffer >>= bits_;
-      held -= bits_;
+    const auto count = static_cast<int64_t>(values.size());
+    const uint8_t* from = packed.data();
+    float* to = values.data();
+    if (8 % bits_ == 0) {
+      for (int64_t i = 0; i < count; ++i)
+        to[i] = static_cast<float>(from[i * bits_ / 8] >> (i * bits_ % 8) & int32_t(top_));
+    } else {
+      uint32_t buffer = 0;
+      for (int64_t i = 0, held = 0; i < count; ++i, held -= bits_, buffer >>= bits_) {
+        for (; held < bits_; held += 8) buffer |= uint32_t{*from++} << held;
+        to[i] = static_cast<float>(buffer & top_);
+      }
     }
+    for (int64_t i = 0; i < count; ++i) to[i] = to[i] / grid[1] + grid[0];
   }
   /// What packing and unpacking make of the values, in place.
   void round(std::span<float> values) const {
