@@ -38,19 +38,17 @@ class Quantiser {
   }
   void unpack(std::span<const uint8_t> packed, std::span<const float> grid, std::span<float> values) const {
     const auto count = static_cast<int64_t>(values.size());
-    const uint8_t* from = packed.data();
-    float* to = values.data();
-    if (8 % bits_ == 0) {
-      for (int64_t i = 0; i < count; ++i)
-        to[i] = static_cast<float>(from[i * bits_ / 8] >> (i * bits_ % 8) & int32_t(top_));
-    } else {
-      uint32_t buffer = 0;
-      for (int64_t i = 0, held = 0; i < count; ++i, held -= bits_, buffer >>= bits_) {
-        for (; held < bits_; held += 8) buffer |= uint32_t{*from++} << held;
-        to[i] = static_cast<float>(buffer & top_);
-      }
+    int64_t i = bits_ == 1   ? unpack_eights<1>(packed.data(), grid, values)
+                : bits_ == 2 ? unpack_eights<2>(packed.data(), grid, values)
+                : bits_ == 4 ? unpack_eights<4>(packed.data(), grid, values)
+                : bits_ == 8 ? unpack_eights<8>(packed.data(), grid, values)
+                             : 0;
+    const uint8_t* from = packed.data() + i * bits_ / 8;
+    uint32_t buffer = 0;
+    for (int64_t held = 0; i < count; ++i, held -= bits_, buffer >>= bits_) {
+      for (; held < bits_; held += 8) buffer |= uint32_t{*from++} << held;
+      values[static_cast<size_t>(i)] = element(buffer & top_, grid);
     }
-    for (int64_t i = 0; i < count; ++i) to[i] = to[i] / grid[1] + grid[0];
   }
   /// What packing and unpacking make of the values, in place.
   void round(std::span<float> values) const {
@@ -71,6 +69,20 @@ class Quantiser {
     grid[1] = static_cast<float>(top_) / (range > 0 ? range : 1.0f);
     // Ranges beyond float32 at either end have no scale; the vector is then its lowest element, nearly.
     if (!(grid[1] > 0) || !std::isfinite(grid[1])) grid[1] = 1;
+  }
+  /// Eight elements at a time, of which a compiler makes vectors; returns how many were unpacked.
+  template <int bits>
+  static int64_t unpack_eights(const uint8_t* from, std::span<const float> grid, std::span<float> values) {
+    constexpr int per_byte = 8 / bits, top = (1 << bits) - 1;
+    const float lowest = grid[0], scale = grid[1];
+    const int64_t count = static_cast<int64_t>(values.size()) / 8 * 8;
+    float* to = values.data();
+    for (int64_t i = 0; i < count; i += 8, from += bits) {
+      int32_t levels[8];
+      for (int e = 0; e < 8; ++e) levels[e] = from[e / per_byte] >> (e % per_byte * bits) & top;
+      for (int e = 0; e < 8; ++e) to[i + e] = static_cast<float>(levels[e]) / scale + lowest;
+    }
+    return count;
   }
   uint32_t level(float value, std::span<const float> grid) const {
     return static_cast<uint32_t>(
