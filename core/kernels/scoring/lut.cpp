@@ -23,7 +23,24 @@ HWY_INLINE void add_row(const LutArguments<Code>& a, int64_t row, int64_t first_
                         int64_t end) {
   const float* table = a.table + row * a.table_stride;
   float* scores = a.scores + row * a.scores_stride;
-  for (int64_t j = first_key; j < a.keys; ++j) {
+  int64_t j = first_key;
+  for (; j + 4 <= a.keys; j += 4) {
+    const Code* code0 = a.code + j * a.code_stride;
+    const Code* code1 = code0 + a.code_stride;
+    const Code* code2 = code1 + a.code_stride;
+    const Code* code3 = code2 + a.code_stride;
+    float sum0 = 0, sum1 = 0, sum2 = 0, sum3 = 0;
+    if (begin > 0) sum0 = scores[j], sum1 = scores[j + 1], sum2 = scores[j + 2], sum3 = scores[j + 3];
+    const float* entries = table + begin * a.entries;
+    for (int64_t s = begin; s < end; ++s, entries += a.entries) {
+      sum0 += entries[code0[s]];
+      sum1 += entries[code1[s]];
+      sum2 += entries[code2[s]];
+      sum3 += entries[code3[s]];
+    }
+    scores[j] = sum0, scores[j + 1] = sum1, scores[j + 2] = sum2, scores[j + 3] = sum3;
+  }
+  for (; j < a.keys; ++j) {
     const Code* code = a.code + j * a.code_stride;
     float sum = begin == 0 ? 0.0F : scores[j];
     for (int64_t s = begin; s < end; ++s) sum += table[s * a.entries + code[s]];
@@ -125,10 +142,11 @@ void lut_in_memory(const LutArguments<Code>& a) {
 
 // Small tables: a subspace's entries lie in registers, a lookup is a shuffle of kLanes keys.
 
+#if HWY_TARGET <= HWY_AVX2 && HWY_ARCH_X86
+
 using Ints = hn::RebindToSigned<Floats>;
 using IntVector = hn::Vec<Ints>;
 
-inline constexpr bool kShuffles = HWY_TARGET <= HWY_AVX2 && HWY_ARCH_X86;
 /// Registers of one table, at most.
 inline constexpr int64_t kTableVectors = HWY_TARGET <= HWY_AVX3 ? 4 : 2;
 inline constexpr int64_t kShuffleRows = 4;
@@ -137,8 +155,6 @@ inline constexpr int64_t kKeyVectors = HWY_TARGET <= HWY_AVX3 ? 4 : 2;
 inline constexpr int64_t kShuffleKeys = kKeyVectors * kLanes;
 /// Codes of one key that are brought into planes at once.
 inline constexpr int64_t kPlaneCodes = 64, kWordCodes = 4;
-
-#if HWY_TARGET <= HWY_AVX2 && HWY_ARCH_X86
 
 /// Entry index[l] of a table of kVectors vectors in lane l.
 template <int64_t kVectors>
@@ -265,6 +281,7 @@ void lut(const LutArguments<Code>& a) {
     if (a.subspaces > 0 && a.entries <= kTableVectors * kLanes) {
       if (a.entries <= kLanes) return lut_in_registers<1>(a);
       if (a.entries <= 2 * kLanes) return lut_in_registers<2>(a);
+      // All but the last vector are loaded whole.
       if constexpr (kTableVectors > 2) {
         if (a.entries > 3 * kLanes) return lut_in_registers<4>(a);
       }
