@@ -23,7 +23,7 @@ inline constexpr int64_t kMaxHammingWords = 64;
 
 /// scores[r][p] = sum over channels c of max(x_c lowest_pc, x_c highest_pc) with x = scale q_r: the least
 /// upper bound of the logits of all keys between `lowest` and `highest` (Quest, arXiv:2406.10774). Extremes
-/// are finite. A score's bits do not depend on the other rows and pages of the call.
+/// are finite and lowest <= highest. A score's bits do not depend on the other rows and pages of the call.
 struct IntervalArguments {
   const float* query = nullptr;  ///< [rows, head_dim], rows `query_stride` apart
   int64_t query_stride = 0;

@@ -108,6 +108,17 @@ struct Quest : attnlab::Scorer {
     }
   }
 
+  /// Extremes of close keys may cross when they are rounded; the bound takes the larger product, whichever it
+  /// is.
+  static void order(std::span<float> extremes) {
+    const auto lowest = half(extremes, 0), highest = half(extremes, 1);
+    for (size_t i = 0; i < lowest.size(); ++i) {
+      const float a = lowest[i], b = highest[i];
+      lowest[i] = std::min(a, b);
+      highest[i] = std::max(a, b);
+    }
+  }
+
   static attnlab::Matrix<float> page_of(std::span<const float> extremes) {
     const auto width = static_cast<int64_t>(extremes.size());
     return {extremes.data(), 1, width, width};
@@ -138,6 +149,7 @@ struct Quest : attnlab::Scorer {
               .unpack(half(levels[first + page], side), half(grids[first + page], side),
                       half(extremes, side));
         }
+        order(extremes);
       }
       attnlab::kernels::interval(tile.query_rows(), {unpacked.data(), count, width, width}, tile.scale(),
                                  out.from(0, first));
@@ -156,6 +168,7 @@ struct Quest : attnlab::Scorer {
     }
     if (any && rounded()) {
       for (size_t side : {0, 1}) Quantiser(label_bits).round(half(extremes, side));
+      order(extremes);
     }
     return any;
   }

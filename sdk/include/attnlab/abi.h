@@ -542,10 +542,11 @@ typedef struct attnlab_scheme_table {
 
 /* ---------------------------------------------------------------- kernels */
 
-/* "attnlab.kernels/1": the loops that methods have in common, in vectors of the CPU that the host runs on. A call runs on
- * the calling thread. Results do not depend on how rows and keys are split into calls. Nothing is counted as search cost:
- * `count_read` is the caller's. Strides are in elements. Arguments that are impossible whatever the data, such as negative
- * extents, give ATTNLAB_CONTRACT; want of memory gives ATTNLAB_FAILED. */
+/* "attnlab.kernels/1": the loops that methods have in common, in vectors of the CPU that the host runs on. The work is done
+ * on the calling thread, that of `gemm` perhaps on the host's others too. Results do not depend on how rows and keys are
+ * split into calls. Nothing is counted as search cost: `count_read` is the caller's. Strides are in elements. Arguments
+ * that are impossible whatever the data, such as negative extents, give ATTNLAB_CONTRACT; want of memory gives
+ * ATTNLAB_FAILED. */
 
 /* scores[r][j] = scale * query_r . key_j, or of key ids[j] when `ids` is set. */
 typedef struct attnlab_dot {
@@ -563,8 +564,8 @@ typedef struct attnlab_dot {
   int64_t scores_stride;
 } attnlab_dot;
 
-/* scores[r][j] = bits - 2 * (differing bits of query_r and code_j): codes whose bits stand for +1 and -1. Exact. Bits of the
- * last word beyond `bits` are equal in all codes. */
+/* scores[r][j] = bits - 2 * (differing bits of query_r and code_j): codes whose bits stand for +1 and -1. Exact. Bits of
+ * the last word beyond `bits` are equal in all codes. */
 typedef struct attnlab_hamming {
   uint32_t struct_size;
   uint32_t reserved;
@@ -580,8 +581,8 @@ typedef struct attnlab_hamming {
   int64_t scores_stride;
 } attnlab_hamming;
 
-/* scores[r][p] = sum over channels c of max(x_c lowest_c, x_c highest_c), x = scale * query_r: the least upper bound of the
- * logits of keys between the extremes, which are finite. */
+/* scores[r][p] = sum over channels c of max(x_c lowest_c, x_c highest_c), x = scale * query_r: the least upper bound of
+ * the logits of keys between the extremes, which are finite, lowest <= highest. */
 typedef struct attnlab_interval {
   uint32_t struct_size;
   float scale;

@@ -5,9 +5,9 @@
 // hamming, lut, top_k and sample give the same bits either way. dot, interval and gemm add in another order:
 // a score differs by at most n 2^-23 times the sum of its n terms' absolute values.
 //
-// Each call runs on the calling thread, and any thread may make it. No function counts search cost: take the
-// index by `column.matrix(begin, end)`, which does. Throws HostError when the host refuses the arguments,
-// std::bad_alloc.
+// Any thread may call. The work is done on the calling thread, that of gemm perhaps on the host's others too.
+// No function counts search cost: take the index by `column.matrix(begin, end)`, which does. Throws HostError
+// when the host refuses the arguments, std::bad_alloc.
 #pragma once
 
 #include <attnlab/sampling.hpp>
@@ -128,7 +128,7 @@ inline void hamming(const Matrix<uint64_t>& queries, const Matrix<uint64_t>& cod
 
 /// out[r][p] = sum over channels c of max(x_c lowest_c, x_c highest_c), x = scale * queries[r]: no logit of a
 /// key between a page's extremes is larger (Quest, arXiv:2406.10774). A row of `extremes` is lowest, then
-/// highest; finite.
+/// highest; finite, and lowest <= highest in each channel.
 inline void interval(const Matrix<float>& queries, const Matrix<float>& extremes, float scale, Output out) {
   if (const auto call = detail::offered(&attnlab_kernels::interval)) {
     const attnlab_interval arguments{.struct_size = sizeof arguments,
