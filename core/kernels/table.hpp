@@ -1,21 +1,32 @@
 // One table of kernels per SIMD target, chosen at run time.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "core/kernels/attention/attend.hpp"
 #include "core/kernels/attention/packed.hpp"
+#include "core/kernels/scoring/scoring.hpp"
 
 namespace attnlab::kernels {
 
 /// The kernels of all families for one target.
-struct KernelTable : AttendKernels, PackedKernels {
+struct KernelTable : AttendKernels, PackedKernels, HammingKernels, LutKernels {
   const char* target = "";  ///< Highway's name: "AVX3", "AVX2", "SSE4", "SCALAR" ...
 };
 
 /// The table of the best target of this CPU: all_tables().front(), found once. Thread-safe.
 const KernelTable& best_table();
+/// The table that the program runs on, and that plugins reach through `attnlab.kernels/1`: the best one
+/// unless another was set. Thread-safe.
+const KernelTable& active_table();
+/// Takes effect for calls that begin later; `table` must live for ever. Thread-safe.
+void set_active_table(const KernelTable& table);
 /// The tables of all targets that are compiled in and that this CPU can run, best first.
 const std::vector<const KernelTable*>& all_tables();
+/// The table of the target with this name, in lower case such as "avx2"; null when there is none.
+const KernelTable* find_table(const std::string& name);
+/// The names that find_table knows, best first.
+std::vector<std::string> table_names();
 
 }  // namespace attnlab::kernels

@@ -9,6 +9,7 @@
 #include "core/base/error.hpp"
 #include "core/base/parallel.hpp"
 #include "core/plugin/call.hpp"
+#include "core/plugin/kernel_service.hpp"
 
 namespace attnlab::plugin {
 namespace {
@@ -85,8 +86,10 @@ HostContext::HostContext(std::string owner) : owner_(std::move(owner)) {
       return ATTNLAB_INVALID_PARAMETER;
     }
   };
-  // The graph and the kernel interface are not offered by this version of the host.
-  table_.query = [](void*, attnlab_text) -> const void* { return nullptr; };
+  // The graph is not offered by this version of the host.
+  table_.query = [](void*, attnlab_text id) -> const void* {
+    return text_of(id) == "attnlab.kernels/1" ? &kernel_service() : nullptr;
+  };
 }
 
 std::map<std::string, std::vector<double>> HostContext::metrics() const {

@@ -1,15 +1,17 @@
-# attnlab_add_plugin(NAME SOURCES file... [IDS id...] [LINK library...] [OPTIONS flag...] [NO_INSTALL])
+# attnlab_add_plugin(NAME SOURCES file... [IDS id...] [LINK library...] [OPTIONS flag...] [HIGHWAY] [NO_INSTALL])
 #
 # Builds NAME.so so that it can be loaded beside any other plugin: hidden visibility, a version script that exports one
 # symbol, nothing undefined, never unloaded, the same floating-point results from every compiler.
+# HIGHWAY links Google Highway, for kernels that are compiled for several CPUs and chosen from at run time; files that
+# HWY_TARGET_INCLUDE names are found in the current source folder. The target `hwy` is taken if the project has one.
 # IDS are the method ids written into the ELF note; the default is NAME. Without NO_INSTALL, `cmake --install` puts the
 # library into lib/attnlab/plugins of the prefix, where the attnlab of the same prefix finds it.
 function(attnlab_add_plugin name)
-  cmake_parse_arguments(PLUGIN "NO_INSTALL" "" "SOURCES;IDS;LINK;OPTIONS" ${ARGN})
+  cmake_parse_arguments(PLUGIN "HIGHWAY;NO_INSTALL" "" "SOURCES;IDS;LINK;OPTIONS" ${ARGN})
   set(here "attnlab_add_plugin(${name})")
   if(PLUGIN_UNPARSED_ARGUMENTS)
-    message(FATAL_ERROR "${here}: unknown arguments: ${PLUGIN_UNPARSED_ARGUMENTS}; it takes SOURCES, IDS, LINK, OPTIONS "
-                        "and NO_INSTALL")
+    message(FATAL_ERROR "${here}: unknown arguments: ${PLUGIN_UNPARSED_ARGUMENTS}; it takes SOURCES, IDS, LINK, OPTIONS, "
+                        "HIGHWAY and NO_INSTALL")
   endif()
   if(NOT PLUGIN_SOURCES)
     message(FATAL_ERROR "${here}: SOURCES is missing")
@@ -28,6 +30,9 @@ function(attnlab_add_plugin name)
   set_property(GLOBAL APPEND PROPERTY ATTNLAB_PLUGIN_TARGETS ${name})
   target_link_libraries(${name} PRIVATE AttnLab::sdk ${PLUGIN_LINK})
   target_compile_definitions(${name} PRIVATE "ATTNLAB_PLUGIN_IDS=\"${ids}\"")
+  if(PLUGIN_HIGHWAY)
+    _attnlab_link_highway(${name})
+  endif()
   if(NOT CMAKE_CXX_FLAGS MATCHES "-O")
     # An author who says nothing about optimisation measures nothing of interest at -O0.
     target_compile_options(${name} PRIVATE $<$<CONFIG:>:-O3>)
@@ -47,6 +52,24 @@ function(attnlab_add_plugin name)
   # At the end of the folder all flags are known, also those of later target_compile_options(). DEFER would look for
   # ${name} then; EVAL writes it out now.
   cmake_language(EVAL CODE "cmake_language(DEFER CALL _attnlab_check_flags [[${name}]])")
+endfunction()
+
+function(_attnlab_link_highway name)
+  target_include_directories(${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+  # Symbols of a static library stay inside the plugin: another plugin may hold another version.
+  target_link_options(${name} PRIVATE LINKER:--exclude-libs,libhwy.a)
+  if(TARGET hwy)
+    target_link_libraries(${name} PRIVATE hwy)
+    return()
+  endif()
+  find_library(ATTNLAB_HIGHWAY_LIBRARY hwy)
+  find_path(ATTNLAB_HIGHWAY_INCLUDE hwy/foreach_target.h)
+  if(NOT ATTNLAB_HIGHWAY_LIBRARY OR NOT ATTNLAB_HIGHWAY_INCLUDE)
+    message(FATAL_ERROR "attnlab_add_plugin(${name}): HIGHWAY needs Google Highway, Debian's libhwy-dev; "
+                        "elsewhere set CMAKE_PREFIX_PATH to where it is installed")
+  endif()
+  target_link_libraries(${name} PRIVATE ${ATTNLAB_HIGHWAY_LIBRARY})
+  target_include_directories(${name} SYSTEM PRIVATE ${ATTNLAB_HIGHWAY_INCLUDE})
 endfunction()
 
 # Flags that a plugin must not have, and the link option that not all of them allow.

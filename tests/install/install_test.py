@@ -219,6 +219,22 @@ class Author(unittest.TestCase):
             info = workshop.run(workshop.attnlab, "plugin", "info", "my_masker", "--plugin", project / library)
             self.assertIn("sink_size", info)
 
+    def test_own_kernels_stay_inside_the_plugin(self):
+        """The page's plugin by the compiler that its own test does not take."""
+        page = (workshop.source / "docs" / "howto" / "own-simd-kernel.md").read_text()
+        project = workshop.root / "manhattan"
+        project.mkdir()
+        for name, text in re.findall(r"`([\w.]+)`:\n\n```(?:cpp|cmake)\n(.*?)```", page, re.DOTALL):
+            (project / name).write_text(text)
+        folder = workshop.configure("manhattan", "build_manhattan", "-DCMAKE_CXX_COMPILER=clang++")
+        workshop.run(workshop.cmake, "--build", folder)
+        symbols = workshop.run("nm", "-D", "--defined-only", folder / "manhattan.so").split()[2::3]
+        self.assertEqual(symbols, ["attnlab_plugin"])
+        for target in ("N_AVX2", "N_SSE4") if os.uname().machine == "x86_64" else ("N_NEON",):
+            self.assertIn(target, workshop.run("nm", "-C", folder / "manhattan.so"))
+        info = workshop.run(workshop.attnlab, "plugin", "info", "manhattan", "--plugin", folder / "manhattan.so")
+        self.assertIn("Manhattan distance", info)
+
     def test_mistakes(self):
         shutil.copytree(workshop.source / "tests" / "install" / "mistakes", workshop.root / "mistakes")
         shutil.copy(workshop.root / "outside" / "every_other.cpp", workshop.root / "mistakes")
@@ -226,6 +242,7 @@ class Author(unittest.TestCase):
         for mistake, version, answer in (
             ("unknown_argument", "0.2", r"unknown arguments: mine\.cpp; it takes SOURCES"),
             ("sources_missing", "0.2", "SOURCES is missing"),
+            ("highway_absent", "0.2", "HIGHWAY needs Google Highway, Debian's libhwy-dev"),
             ("fast_math_option", "0.2", "-ffast-math changes results"),
             ("fast_math_later", "0.2", "-Ofast changes results"),
             ("old_compiler", "0.2", r"needs g\+\+ 12 or clang\+\+ 14 or newer.*found: GNU 9\.4\.0"),

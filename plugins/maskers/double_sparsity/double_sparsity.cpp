@@ -1,3 +1,4 @@
+#include <attnlab/kernels.hpp>
 #include <attnlab/quantise.hpp>
 #include <attnlab/scorer.hpp>
 
@@ -106,28 +107,32 @@ struct DoubleSparsity : attnlab::Scorer {
 
   void score(const attnlab::Tile& tile, attnlab::Scores& out) const {
     const int64_t group = tile.group(), rows = tile.row_count();
-    auto queries = tile.scratch<float>(rows * kept_);
+    const auto queries = tile.scratch<float>(rows * kept_);
     int64_t end = 0;
+    for (auto query : tile.queries()) {
+      const int64_t query_end = tile.visible_end(query);
+      tile.count_read(query_end * group * record_bytes());
+      end = std::max(end, query_end);
+    }
     for (int64_t row = 0; row < rows; ++row) {
       const auto query = part(queries, row, kept_);
       gather(tile.query(row), channels_of(tile.layer(), tile.kv_head() * group + row % group), query);
       if (rounded()) Quantiser(label_bits).round(query);
-      const int64_t row_end = tile.visible_end({row, 1});
-      end = std::max(end, row_end);
-      auto scores = out.row(row);
-      std::fill(scores.begin() + row_end, scores.end(), -std::numeric_limits<float>::infinity());
     }
-    auto unpacked = tile.scratch<float>(group * kept_);
-    const Records records(*this, tile);
-    for (int64_t j = 0; j < end; ++j) {
-      const auto keys = records.at(j, unpacked);
-      for (int64_t row = 0; row < rows; ++row) {
-        if (j >= tile.visible_end({row, 1})) continue;
-        const std::span<const float> q = part(queries, row, kept_), k = part(keys, row % group, kept_);
-        float sum = 0;
-        for (size_t i = 0; i < q.size(); ++i) sum += q[i] * k[i];
-        out.row(row)[static_cast<size_t>(j)] = tile.scale() * sum + bias(tile, row, j);
+    for (int64_t head = 0; head < group; ++head) {
+      // Each group-th row belongs to the head.
+      const attnlab::Matrix<float> of_head(queries.data() + head * kept_, rows / group, kept_, group * kept_);
+      const attnlab::Output scores = out.from(head, 0);
+      multiply_labels(tile, head, end, of_head, {scores.data, group * scores.stride});
+    }
+    for (int64_t row = 0; row < rows; ++row) {
+      const auto scores = out.row(row);
+      const auto row_end = tile.visible_end({row, 1});
+      const float* const* bias = tile.table()->bias;
+      if (bias != nullptr && bias[row] != nullptr) {
+        for (int64_t j = 0; j < row_end; ++j) scores[static_cast<size_t>(j)] += bias[row][j];
       }
+      std::fill(scores.begin() + row_end, scores.end(), -std::numeric_limits<float>::infinity());
     }
   }
 
@@ -136,42 +141,40 @@ struct DoubleSparsity : attnlab::Scorer {
     std::vector<int64_t> shape, values;
   };
 
-  /// The labels of all keys that a tile's rows may see.
-  class Records {
-   public:
-    Records(const DoubleSparsity& method, const attnlab::Tile& tile) : method_(method), group_(tile.group()) {
-      const auto labels = tile.column<float>("labels");
-      // Each query pays for the labels before its end; the longest piece serves all.
-      for (auto query : tile.queries()) {
-        const int64_t end = tile.visible_end(query);
-        const auto piece = labels.records(0, end);
-        if (piece.size() > labels_.size()) labels_ = piece;
-        if (!method.rounded()) continue;
-        const auto levels = tile.column<uint8_t>("levels").records(0, end);
-        if (levels.size() > levels_.size()) levels_ = levels;
-      }
-    }
-    /// [group, kept channels] of one key, in `unpacked` where they must be unpacked.
-    std::span<const float> at(int64_t j, std::span<float> unpacked) const {
-      const int64_t kept = method_.kept_, bytes = Quantiser::bytes(kept, method_.label_bits);
-      if (!method_.rounded()) return part(labels_, j, group_ * kept);
-      for (int64_t head = 0; head < group_; ++head) {
-        const int64_t set = j * group_ + head;
-        Quantiser(method_.label_bits)
-            .unpack(part(levels_, set, bytes), part(labels_, set, Quantiser::grid_width),
-                    part(unpacked, head, kept));
-      }
-      return unpacked;
-    }
-
-   private:
-    const DoubleSparsity& method_;
-    int64_t group_;
-    std::span<const float> labels_;
-    std::span<const uint8_t> levels_;
-  };
-
   bool rounded() const { return label_bits < 16; }
+
+  /// Of one query head.
+  int64_t record_bytes() const {
+    constexpr auto float_bytes = static_cast<int64_t>(sizeof(float));
+    return rounded() ? Quantiser::bytes(kept_, label_bits) + Quantiser::grid_width * float_bytes
+                     : kept_ * float_bytes;
+  }
+
+  /// Scores of some rows of a head for keys [0, end).
+  void multiply_labels(const attnlab::Tile& tile, int64_t head, int64_t end,
+                       const attnlab::Matrix<float>& queries, attnlab::Output scores) const {
+    const auto labels = tile.uncounted_column<float>("labels").records(0, end);
+    if (!rounded()) {
+      attnlab::kernels::dot(queries, {labels.data() + head * kept_, end, kept_, tile.group() * kept_},
+                            tile.scale(), scores);
+      return;
+    }
+    constexpr int64_t block_keys = 512;
+    const auto levels = tile.uncounted_column<uint8_t>("levels").records(0, end);
+    const int64_t bytes = Quantiser::bytes(kept_, label_bits);
+    const auto unpacked = tile.scratch<float>(block_keys * kept_);
+    for (int64_t first = 0; first < end; first += block_keys) {
+      const int64_t count = std::min(block_keys, end - first);
+      for (int64_t j = 0; j < count; ++j) {
+        const int64_t set = (first + j) * tile.group() + head;
+        Quantiser(label_bits)
+            .unpack(part(levels, set, bytes), part(labels, set, Quantiser::grid_width),
+                    part(unpacked, j, kept_));
+      }
+      attnlab::kernels::dot(queries, {unpacked.data(), count, kept_, kept_}, tile.scale(),
+                            scores.from(0, first));
+    }
+  }
 
   [[noreturn]] void refuse(const std::string& what) const {
     throw ParameterError("sorted_channel_file", sorted_channel_file.value + ": " + what);
@@ -233,11 +236,6 @@ struct DoubleSparsity : attnlab::Scorer {
 
   static void gather(std::span<const float> vector, std::span<const int64_t> channels, std::span<float> out) {
     for (size_t i = 0; i < channels.size(); ++i) out[i] = vector[static_cast<size_t>(channels[i])];
-  }
-
-  static float bias(const attnlab::Tile& tile, int64_t row, int64_t key) {
-    const float* const* bias = tile.table()->bias;
-    return bias == nullptr || bias[row] == nullptr ? 0 : bias[row][key];
   }
 
   std::vector<int64_t> layers_;

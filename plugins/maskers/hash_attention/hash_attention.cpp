@@ -1,3 +1,4 @@
+#include <attnlab/kernels.hpp>
 #include <attnlab/scorer.hpp>
 
 #include <array>
@@ -130,17 +131,6 @@ void apply_linear(const float* weight, const float* bias, int64_t inputs, int64_
     for (int64_t i = 0; i < inputs; ++i) sum += x[i] * weight[i * outputs + o];
     out[o] = sum;
   }
-}
-
-/// Bits set, by arithmetic that vectorises on every CPU: the instruction is not in the baseline of x86-64.
-uint64_t count_bits(uint64_t x) {
-  x -= (x >> 1) & 0x5555555555555555u;
-  x = (x & 0x3333333333333333u) + ((x >> 2) & 0x3333333333333333u);
-  x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fu;
-  x += x >> 8;
-  x += x >> 16;
-  x += x >> 32;
-  return x & 0x7f;
 }
 
 }  // namespace
@@ -323,32 +313,34 @@ void HashAttention::encode(const attnlab::KeyBlock& keys, attnlab::ColumnsView& 
 }
 
 void HashAttention::score(const attnlab::Tile& tile, attnlab::Scores& out) const {
-  const auto codes = tile.column<uint64_t>("codes");
+  const auto codes = tile.uncounted_column<uint64_t>("codes");
   const Mlp& mlp = layers_.at(tile.layer()).query;
-  const int64_t codes_per_key = codes.width() / words();
-  const auto query_code = tile.scratch<uint64_t>(words());
+  const int64_t codes_per_key = codes.width() / words(), group = tile.group(), rows = tile.row_count();
+  const auto query_codes = tile.scratch<uint64_t>(rows * words());
   Buffers buffers;
-  size_t parameters = 0;  // of the MLP of one head
-  for (const Linear& layer : mlp) parameters += static_cast<size_t>((layer.inputs + 1) * layer.outputs);
-  // The query heads of a group read the codes together.
-  for (int64_t first = 0; first < tile.row_count(); first += tile.group()) {
-    int64_t end = 0;
-    for (int64_t row = first; row < first + tile.group(); ++row)
-      end = std::max(end, tile.visible_end({row, 1}));
-    const uint64_t* key_codes = codes.records(0, end).data();
-    tile.count_read(codes_per_key * static_cast<int64_t>(parameters * sizeof(float)));
-    for (int64_t row = first; row < first + tile.group(); ++row) {
-      const int64_t i = (row - first) % codes_per_key;
-      hash(mlp, tile.kv_head() * codes_per_key + i, tile.query(row), buffers, query_code.data());
-      float* scores = out.row(row).data();
-      for (int64_t j = 0; j < end; ++j) {
-        const uint64_t* key_code = key_codes + j * codes.width() + i * words();
-        uint64_t distance = 0;
-        for (int64_t w = 0; w < words(); ++w)
-          distance += count_bits(key_code[w] ^ query_code[static_cast<size_t>(w)]);
-        scores[j] = static_cast<float>(bits_ - 2 * static_cast<int64_t>(distance));
-      }
+  int64_t parameters = 0;  // of the MLP of one head
+  for (const Linear& layer : mlp) parameters += (layer.inputs + 1) * layer.outputs;
+  int64_t end = 0;
+  for (int64_t first = 0; first < rows; first += group) {
+    int64_t group_end = 0;
+    for (int64_t row = first; row < first + group; ++row) {
+      const int64_t head = tile.kv_head() * codes_per_key + (row - first) % codes_per_key;
+      hash(mlp, head, tile.query(row), buffers, query_codes.data() + row * words());
+      group_end = std::max(group_end, tile.visible_end({row, 1}));
     }
+    // The query heads of a group read the codes together.
+    tile.count_read(codes_per_key * parameters * static_cast<int64_t>(sizeof(float)));
+    tile.count_read(group_end * codes.width() * static_cast<int64_t>(sizeof(uint64_t)));
+    end = std::max(end, group_end);
+  }
+  // Each codes_per_key-th row is compared with the same codes.
+  const uint64_t* key_codes = codes.records(0, end).data();
+  for (int64_t i = 0; i < codes_per_key; ++i) {
+    const attnlab::Output scores = out.from(i, 0);
+    attnlab::kernels::hamming(
+        {query_codes.data() + i * words(), rows / codes_per_key, words(), codes_per_key * words()},
+        {key_codes + i * words(), end, words(), codes.width()}, bits_,
+        {scores.data, codes_per_key * scores.stride});
   }
 }
 

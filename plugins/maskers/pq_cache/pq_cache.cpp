@@ -1,3 +1,4 @@
+#include <attnlab/kernels.hpp>
 #include <attnlab/scorer.hpp>
 
 #include <limits>
@@ -181,25 +182,21 @@ struct PqCache : attnlab::Scorer {
     const Layout layout(*this, tile.head_dim());
     const auto centroids = tile.column<float>("centroids");
     const auto centre_count = tile.column<int32_t>("centre_count");
-    const auto table = tile.scratch<float>(layout.groups * layout.capacity);
+    const int64_t entries = layout.groups * layout.capacity;
+    const auto tables = tile.scratch<float>(tile.group() * entries);
     for (auto query : tile.queries()) {
       const int64_t end = tile.visible_end(query), begin = std::min(init_offset, end);
       const auto centres = centroids.records(0, 1);
       const auto counts = centre_count.records(0, 1);
-      const auto coded = codes.records(begin, end);
-      for (int64_t row = query.row; row < query.row + query.rows; ++row) {
-        multiply_centres(layout, tile.query(row), tile.scale(), centres, counts, table);
-        const auto scores = out.row(row);
-        std::fill(scores.begin(), scores.end(), -std::numeric_limits<float>::infinity());
-        const Code* code = coded.data();
-        for (int64_t j = begin; j < end; ++j) {
-          float sum = 0;
-          for (int64_t group = 0; group < layout.groups; ++group) {
-            sum += table[static_cast<size_t>(group * layout.capacity + *code++)];
-          }
-          scores[static_cast<size_t>(j)] = sum;
-        }
+      for (int64_t i = 0; i < query.rows; ++i) {
+        const auto table = tables.subspan(static_cast<size_t>(i * entries), static_cast<size_t>(entries));
+        multiply_centres(layout, tile.query(query.row + i), tile.scale(), centres, counts, table);
+        const auto scores = out.row(query.row + i);
+        std::fill(scores.begin(), scores.begin() + begin, -std::numeric_limits<float>::infinity());
+        std::fill(scores.begin() + end, scores.end(), -std::numeric_limits<float>::infinity());
       }
+      attnlab::kernels::lut({tables.data(), query.rows, entries, entries}, layout.capacity,
+                            codes.matrix(begin, end), out.from(query.row, begin));
     }
   }
 

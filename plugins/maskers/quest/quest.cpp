@@ -1,3 +1,4 @@
+#include <attnlab/kernels.hpp>
 #include <attnlab/quantise.hpp>
 #include <attnlab/scorer.hpp>
 
@@ -61,25 +62,26 @@ struct Quest : attnlab::Scorer {
   }
 
   void score(const attnlab::Tile& tile, attnlab::Scores& out) const {
-    auto stored = tile.scratch<float>(2 * tile.head_dim()), seen = tile.scratch<float>(2 * tile.head_dim());
-    for (int64_t page = 0; page < out.unit_count(); ++page) {
-      const int64_t begin = page * page_size, end = begin + page_size;
-      bool read = false;
-      for (auto query : tile.queries()) {
-        // The stored extremes hold all keys of the page, also those that this row must not know.
-        const bool whole = tile.all_visible(query, {static_cast<int32_t>(begin), static_cast<int32_t>(end)});
-        // Each query pays for what it needs; one reading serves those of a tile.
-        if (whole && read) tile.count_read(record_bytes(tile.head_dim()));
-        if (whole && !read) read_page(tile, page, stored);
-        read |= whole;
-        const bool any = whole || visible_extremes(tile, query, begin, end, seen);
-        for (int64_t row = query.row; row < query.row + query.rows; ++row) {
-          out.row(row)[static_cast<size_t>(page)] =
-              any ? bound(tile.query(row), tile.scale(), whole ? stored : seen) +
-                        largest_bias(tile, query, row, begin, end)
-                  : -std::numeric_limits<float>::infinity();
+    score_stored(tile, out);
+    const auto seen = tile.scratch<float>(2 * tile.head_dim());
+    for (auto query : tile.queries()) {
+      int64_t whole_pages = 0;
+      for (int64_t page = 0; page < out.unit_count(); ++page) {
+        const int64_t begin = page * page_size, end = begin + page_size;
+        if (tile.all_visible(query, {static_cast<int32_t>(begin), static_cast<int32_t>(end)})) {
+          ++whole_pages;
+        } else if (visible_extremes(tile, query, begin, end, seen)) {
+          attnlab::kernels::interval(tile.query_rows(query), page_of(seen), tile.scale(),
+                                     out.from(query.row, page));
+        } else {
+          for (int64_t row = query.row; row < query.row + query.rows; ++row)
+            out.row(row)[static_cast<size_t>(page)] = -std::numeric_limits<float>::infinity();
         }
       }
+      // Each query pays for what it needs; one reading serves those of a tile.
+      tile.count_read(whole_pages * record_bytes(tile.head_dim()));
+      for (int64_t row = query.row; row < query.row + query.rows; ++row)
+        add_largest_bias(tile, query, row, out);
     }
   }
 
@@ -106,16 +108,51 @@ struct Quest : attnlab::Scorer {
     }
   }
 
-  void read_page(const attnlab::Tile& tile, int64_t page, std::span<float> extremes) const {
+  /// Extremes of close keys may cross when they are rounded; the bound takes the larger product, whichever it
+  /// is.
+  static void order(std::span<float> extremes) {
+    const auto lowest = half(extremes, 0), highest = half(extremes, 1);
+    for (size_t i = 0; i < lowest.size(); ++i) {
+      const float a = lowest[i], b = highest[i];
+      lowest[i] = std::min(a, b);
+      highest[i] = std::max(a, b);
+    }
+  }
+
+  static attnlab::Matrix<float> page_of(std::span<const float> extremes) {
+    const auto width = static_cast<int64_t>(extremes.size());
+    return {extremes.data(), 1, width, width};
+  }
+
+  /// Scores of all rows for the stored pages that some query sees whole. The stored extremes hold all keys of
+  /// a page, also those that a row must not know: where a row does not see the whole page, its score is
+  /// replaced.
+  void score_stored(const attnlab::Tile& tile, attnlab::Scores& out) const {
+    int64_t pages = 0;
+    for (auto query : tile.queries()) pages = std::max(pages, tile.visible_end(query) / page_size);
     if (!rounded()) {
-      const auto record = tile.column<float>("extremes")[page];
-      std::copy(record.begin(), record.end(), extremes.begin());
+      attnlab::kernels::interval(tile.query_rows(), tile.uncounted_column<float>("extremes").matrix(0, pages),
+                                 tile.scale(), out.from(0, 0));
       return;
     }
-    const auto levels = tile.column<uint8_t>("levels")[page];
-    const auto grids = tile.column<float>("grids")[page];
-    for (size_t side : {0, 1}) {
-      Quantiser(label_bits).unpack(half(levels, side), half(grids, side), half(extremes, side));
+    constexpr int64_t block_pages = 32;
+    const int64_t width = 2 * tile.head_dim();
+    const auto levels = tile.uncounted_column<uint8_t>("levels");
+    const auto grids = tile.uncounted_column<float>("grids");
+    const auto unpacked = tile.scratch<float>(block_pages * width);
+    for (int64_t first = 0; first < pages; first += block_pages) {
+      const int64_t count = std::min(block_pages, pages - first);
+      for (int64_t page = 0; page < count; ++page) {
+        const auto extremes = unpacked.subspan(static_cast<size_t>(page * width), static_cast<size_t>(width));
+        for (size_t side : {0, 1}) {
+          Quantiser(label_bits)
+              .unpack(half(levels[first + page], side), half(grids[first + page], side),
+                      half(extremes, side));
+        }
+        order(extremes);
+      }
+      attnlab::kernels::interval(tile.query_rows(), {unpacked.data(), count, width, width}, tile.scale(),
+                                 out.from(0, first));
     }
   }
 
@@ -131,30 +168,25 @@ struct Quest : attnlab::Scorer {
     }
     if (any && rounded()) {
       for (size_t side : {0, 1}) Quantiser(label_bits).round(half(extremes, side));
+      order(extremes);
     }
     return any;
   }
 
-  static float bound(std::span<const float> q, float scale, std::span<const float> extremes) {
-    const auto lowest = half(extremes, 0), highest = half(extremes, 1);
-    float sum = 0;
-    for (size_t i = 0; i < q.size(); ++i) {
-      const float x = scale * q[i];
-      sum += std::max(x * lowest[i], x * highest[i]);
-    }
-    return sum;
-  }
-
   /// The bound stays one under an additive bias.
-  static float largest_bias(const attnlab::Tile& tile, attnlab::Query query, int64_t row, int64_t begin,
-                            int64_t end) {
+  void add_largest_bias(const attnlab::Tile& tile, attnlab::Query query, int64_t row,
+                        attnlab::Scores& out) const {
     const float* const* bias = tile.table()->bias;
-    if (bias == nullptr || bias[row] == nullptr) return 0;
-    float largest = -std::numeric_limits<float>::infinity();
-    for (int64_t j = begin; j < std::min(end, tile.visible_end(query)); ++j) {
-      if (tile.is_visible(query, j)) largest = std::max(largest, bias[row][j]);
+    if (bias == nullptr || bias[row] == nullptr) return;
+    const auto scores = out.row(row);
+    for (int64_t page = 0; page < out.unit_count(); ++page) {
+      float largest = -std::numeric_limits<float>::infinity();
+      const int64_t end = std::min((page + 1) * page_size, tile.visible_end(query));
+      for (int64_t j = page * page_size; j < end; ++j) {
+        if (tile.is_visible(query, j)) largest = std::max(largest, bias[row][j]);
+      }
+      scores[static_cast<size_t>(page)] += largest;
     }
-    return largest;
   }
 };
 

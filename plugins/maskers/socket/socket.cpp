@@ -1,3 +1,4 @@
+#include <attnlab/kernels.hpp>
 #include <attnlab/scorer.hpp>
 
 #include <limits>
@@ -59,20 +60,10 @@ struct Socket : attnlab::Scorer {
   }
 
   void score(const attnlab::Tile& tile, attnlab::Scores& out) const {
-    const auto table = tile.scratch<float>(K <= max_table_bits ? L << K : 0);
-    const auto look_up = [&](std::span<const float> factors) {
-      tabulate(factors, table);
-      return [&](size_t l, int32_t bucket) { return table[(l << K) + static_cast<size_t>(bucket)]; };
-    };
-    const auto multiply = [&](std::span<const float> factors) {
-      return [&, factors](size_t l, int32_t bucket) { return probability(factors, l, bucket); };
-    };
     if (short_buckets()) {
-      score_with(tile, tile.column<uint8_t>("buckets"), out, look_up);
-    } else if (K <= max_table_bits) {
-      score_with(tile, tile.column<int32_t>("buckets"), out, look_up);
+      score_with(tile, tile.column<uint8_t>("buckets"), out);
     } else {
-      score_with(tile, tile.column<int32_t>("buckets"), out, multiply);
+      score_with(tile, tile.column<int32_t>("buckets"), out);
     }
   }
 
@@ -81,6 +72,8 @@ struct Socket : attnlab::Scorer {
   /// Up to here a query tabulates the probabilities of all buckets, else it multiplies K factors for each
   /// key.
   static constexpr int64_t max_table_bits = 12;
+  /// Of the tables of several rows, which one pass over the buckets serves.
+  static constexpr int64_t max_table_floats = int64_t{1} << 20;
 
   bool short_buckets() const { return K <= 8; }
 
@@ -111,30 +104,54 @@ struct Socket : attnlab::Scorer {
     }
   }
 
-  template <class Bucket, class ProbabilityOf>
-  void score_with(const attnlab::Tile& tile, attnlab::Column<const Bucket> buckets, attnlab::Scores& out,
-                  const ProbabilityOf& probability_of) const {
+  template <class Bucket>
+  void score_with(const attnlab::Tile& tile, attnlab::Column<const Bucket> buckets,
+                  attnlab::Scores& out) const {
     const auto plane_column = tile.column<float>("planes"), norm_column = tile.column<float>("value_norm");
+    const int64_t entries = K <= max_table_bits ? L << K : 0;
+    const int64_t table_rows =
+        std::clamp<int64_t>(max_table_floats / std::max<int64_t>(1, entries), 1, tile.group());
+    const auto tables = tile.scratch<float>(table_rows * entries);
     const auto projected = tile.scratch<double>(K * L);
     const auto factors = tile.scratch<float>(2 * K * L);
-    const auto tables = static_cast<size_t>(L);
     for (auto query : tile.queries()) {
       const int64_t end = tile.visible_end(query);
       const auto planes = plane_column.records(0, 1), norms = norm_column.records(0, end);
-      const auto record = buckets.records(0, end);
-      for (int64_t row = query.row; row < query.row + query.rows; ++row) {
-        project(tile.query(row), planes, projected);
-        bit_factors(projected, tile.head_dim(), factors);
-        const auto probability = probability_of(factors);
-        const auto scores = out.row(row);
-        std::fill(scores.begin(), scores.end(), -std::numeric_limits<float>::infinity());
-        const Bucket* bucket = record.data();
-        for (size_t j = 0; j < norms.size(); ++j) {
-          float sum = 0;
-          for (size_t l = 0; l < tables; ++l) sum += probability(l, *bucket++);
-          scores[j] = sum * norms[j];
+      const auto records = buckets.matrix(0, end);
+      const int64_t query_end = query.row + query.rows;
+      for (int64_t first = query.row; first < query_end; first += table_rows) {
+        const int64_t rows = std::min(table_rows, query_end - first);
+        for (int64_t row = first; row < first + rows; ++row) {
+          project(tile.query(row), planes, projected);
+          bit_factors(projected, tile.head_dim(), factors);
+          if (entries > 0) {
+            tabulate(factors, tables.subspan(static_cast<size_t>((row - first) * entries),
+                                             static_cast<size_t>(entries)));
+          } else {
+            add_probabilities(factors, records, out.row(row));
+          }
+        }
+        if (entries > 0) {
+          attnlab::kernels::lut({tables.data(), rows, entries, entries}, entries / L, records,
+                                out.from(first, 0));
+        }
+        for (int64_t row = first; row < first + rows; ++row) {
+          const auto scores = out.row(row);
+          for (size_t j = 0; j < norms.size(); ++j) scores[j] *= norms[j];
+          std::fill(scores.begin() + end, scores.end(), -std::numeric_limits<float>::infinity());
         }
       }
+    }
+  }
+
+  /// Sums over the tables, where they are too large to be written down.
+  template <class Bucket>
+  void add_probabilities(std::span<const float> factors, const attnlab::Matrix<Bucket>& buckets,
+                         std::span<float> scores) const {
+    for (int64_t j = 0; j < buckets.rows(); ++j) {
+      float sum = 0;
+      for (size_t l = 0; l < static_cast<size_t>(L); ++l) sum += probability(factors, l, buckets.row(j)[l]);
+      scores[static_cast<size_t>(j)] = sum;
     }
   }
 

@@ -146,7 +146,7 @@ typedef struct attnlab_host {
   /* Opens tensor `name` of the weight file that a PATH parameter holds. The host reads files, the plugin gets views. */
   attnlab_status (*artifact)(void* context, attnlab_text path, attnlab_text name, attnlab_tensor* tensor,
                              attnlab_error* error);
-  /* Interfaces by id: "attnlab.graph/1" (attnlab_graph), "attnlab.kernels/1"; NULL when unknown. */
+  /* Interfaces by id: "attnlab.graph/1" (attnlab_graph), "attnlab.kernels/1" (attnlab_kernels); NULL when unknown. */
   const void* (*query)(void* context, attnlab_text id);
 } attnlab_host;
 
@@ -539,6 +539,134 @@ typedef struct attnlab_scheme_table {
                          attnlab_node* const* inputs, uint64_t input_count, attnlab_node** output,
                          attnlab_error* error);
 } attnlab_scheme_table;
+
+/* ---------------------------------------------------------------- kernels */
+
+/* "attnlab.kernels/1": the loops that methods have in common, in vectors of the CPU that the host runs on. The work is done
+ * on the calling thread, that of `gemm` perhaps on the host's others too. Results do not depend on how rows and keys are
+ * split into calls. Nothing is counted as search cost: `count_read` is the caller's. Strides are in elements. Arguments
+ * that are impossible whatever the data, such as negative extents, give ATTNLAB_CONTRACT; want of memory gives
+ * ATTNLAB_FAILED. */
+
+/* scores[r][j] = scale * query_r . key_j, or of key ids[j] when `ids` is set. */
+typedef struct attnlab_dot {
+  uint32_t struct_size;
+  float scale;
+  const float* query; /* [rows, width], rows `query_stride` apart */
+  int64_t query_stride;
+  int64_t rows;
+  int64_t width;
+  const float* key; /* keys `key_stride` apart */
+  int64_t key_stride;
+  int64_t keys;       /* keys, or ids when there are any */
+  const int32_t* ids; /* or NULL */
+  float* scores;      /* [rows, keys], rows `scores_stride` apart */
+  int64_t scores_stride;
+} attnlab_dot;
+
+/* scores[r][j] = bits - 2 * (differing bits of query_r and code_j): codes whose bits stand for +1 and -1. Exact. Bits of
+ * the last word beyond `bits` are equal in all codes. */
+typedef struct attnlab_hamming {
+  uint32_t struct_size;
+  uint32_t reserved;
+  const uint64_t* query; /* [rows, words], rows `query_stride` apart */
+  int64_t query_stride;
+  int64_t rows;
+  int64_t words; /* at most 64 */
+  int64_t bits;
+  const uint64_t* code; /* [keys, words], keys `code_stride` apart */
+  int64_t code_stride;
+  int64_t keys;
+  float* scores;
+  int64_t scores_stride;
+} attnlab_hamming;
+
+/* scores[r][p] = sum over channels c of max(x_c lowest_c, x_c highest_c), x = scale * query_r: the least upper bound of
+ * the logits of keys between the extremes, which are finite, lowest <= highest. */
+typedef struct attnlab_interval {
+  uint32_t struct_size;
+  float scale;
+  const float* query; /* [rows, head_dim], rows `query_stride` apart */
+  int64_t query_stride;
+  int64_t rows;
+  int64_t head_dim;
+  const float* extremes; /* [pages, 2, head_dim], lowest before highest, pages `extremes_stride` apart */
+  int64_t extremes_stride;
+  int64_t pages;
+  float* scores;
+  int64_t scores_stride;
+} attnlab_interval;
+
+/* scores[r][j] = sum over subspaces s, ascending, of table_r[s][code_j[s]]: plain float additions from 0 in this order. */
+typedef struct attnlab_lut {
+  uint32_t struct_size;
+  int32_t code_type;  /* ATTNLAB_U8 or ATTNLAB_I32 */
+  const float* table; /* [rows, subspaces, entries], rows `table_stride` apart */
+  int64_t table_stride;
+  int64_t rows;
+  int64_t subspaces;
+  int64_t entries;  /* codes are in [0, entries); the host does not check them */
+  const void* code; /* [keys, subspaces], keys `code_stride` apart */
+  int64_t code_stride;
+  int64_t keys;
+  float* scores;
+  int64_t scores_stride;
+} attnlab_lut;
+
+/* c[i][j] = sum over l of a[i][l] b[l][j]; any order of axes by the strides of a and b. */
+typedef struct attnlab_gemm {
+  uint32_t struct_size;
+  uint32_t reserved;
+  int64_t m;
+  int64_t n;
+  int64_t k;
+  const float* a;
+  int64_t a_row_stride;
+  int64_t a_column_stride;
+  const float* b;
+  int64_t b_row_stride;
+  int64_t b_column_stride;
+  float* c; /* [m, n], rows `c_stride` apart; overlaps neither a nor b */
+  int64_t c_stride;
+} attnlab_gemm;
+
+/* The k keys of `runs` with the largest scores, ascending; equal scores: the lower key first. */
+typedef struct attnlab_top_k {
+  uint32_t struct_size;
+  uint32_t reserved;
+  const float* scores;       /* indexed by key; not NaN */
+  const attnlab_range* runs; /* ascending, disjoint */
+  int64_t run_count;
+  int64_t k;
+  int32_t* ids;   /* room for k, or for the keys of `runs` if they are fewer */
+  int64_t chosen; /* out: ids written */
+} attnlab_top_k;
+
+/* `count` keys of `runs`, drawn uniformly without replacement, ascending: Floyd's algorithm on the Philox stream
+ * (rng_key, rng_stream) from its start, as <attnlab/sampling.hpp> draws them. */
+typedef struct attnlab_sample {
+  uint32_t struct_size;
+  uint32_t reserved;
+  uint64_t rng_key;
+  uint64_t rng_stream;
+  const attnlab_range* runs; /* ascending, disjoint */
+  int64_t run_count;
+  int64_t count; /* at most the keys of `runs` */
+  int32_t* ids;  /* [count] */
+} attnlab_sample;
+
+/* Append-only. Lives as long as the host. Every slot is [any]. */
+typedef struct attnlab_kernels {
+  uint32_t struct_size;
+  uint32_t reserved;
+  attnlab_status (*dot)(const attnlab_dot* arguments);
+  attnlab_status (*hamming)(const attnlab_hamming* arguments);
+  attnlab_status (*interval)(const attnlab_interval* arguments);
+  attnlab_status (*lut)(const attnlab_lut* arguments);
+  attnlab_status (*gemm)(const attnlab_gemm* arguments);
+  attnlab_status (*top_k)(attnlab_top_k* arguments);
+  attnlab_status (*sample)(const attnlab_sample* arguments);
+} attnlab_kernels;
 
 /* ---------------------------------------------------------------- identity */
 

@@ -6,6 +6,7 @@
 #include <attnlab/params.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <exception>
 #include <memory>
 #include <span>
@@ -145,6 +146,10 @@ class Host {
 
 namespace detail {
 
+/// The host's `attnlab.kernels/1`, of which a process has one; null as long as no host has made an instance,
+/// and with a host that has none. Read by <attnlab/kernels.hpp>.
+inline std::atomic<const attnlab_kernels*> host_kernels{nullptr};
+
 /// The description of T, built on first use and kept for ever.
 template <class T>
 Description<T>& description_of() {
@@ -168,6 +173,11 @@ attnlab_status create(const attnlab_host* host, const attnlab_value* values, uin
     const auto& description = description_of<T>();
     if (count != description.setters.size()) {
       throw HostError(ATTNLAB_CONTRACT, "the host passed another number of parameters than the table has");
+    }
+    if (host != nullptr && host->query != nullptr) {
+      host_kernels.store(
+          static_cast<const attnlab_kernels*>(host->query(host->context, to_abi("attnlab.kernels/1"))),
+          std::memory_order_release);
     }
     auto instance = std::make_unique<T>();
     instance->attach(Host(host));

@@ -37,14 +37,17 @@ class Quantiser {
     if (held > 0) packed[byte] = static_cast<uint8_t>(buffer);
   }
   void unpack(std::span<const uint8_t> packed, std::span<const float> grid, std::span<float> values) const {
+    const auto count = static_cast<int64_t>(values.size());
+    int64_t i = bits_ == 1   ? unpack_eights<1>(packed.data(), grid, values)
+                : bits_ == 2 ? unpack_eights<2>(packed.data(), grid, values)
+                : bits_ == 4 ? unpack_eights<4>(packed.data(), grid, values)
+                : bits_ == 8 ? unpack_eights<8>(packed.data(), grid, values)
+                             : 0;
+    const uint8_t* from = packed.data() + i * bits_ / 8;
     uint32_t buffer = 0;
-    int64_t held = 0;
-    size_t byte = 0;
-    for (float& value : values) {
-      for (; held < bits_; held += 8) buffer |= uint32_t{packed[byte++]} << held;
-      value = element(buffer & top_, grid);
-      buffer >>= bits_;
-      held -= bits_;
+    for (int64_t held = 0; i < count; ++i, held -= bits_, buffer >>= bits_) {
+      for (; held < bits_; held += 8) buffer |= uint32_t{*from++} << held;
+      values[static_cast<size_t>(i)] = element(buffer & top_, grid);
     }
   }
   /// What packing and unpacking make of the values, in place.
@@ -66,6 +69,20 @@ class Quantiser {
     grid[1] = static_cast<float>(top_) / (range > 0 ? range : 1.0f);
     // Ranges beyond float32 at either end have no scale; the vector is then its lowest element, nearly.
     if (!(grid[1] > 0) || !std::isfinite(grid[1])) grid[1] = 1;
+  }
+  /// Eight elements at a time, of which a compiler makes vectors; returns how many were unpacked.
+  template <int bits>
+  static int64_t unpack_eights(const uint8_t* from, std::span<const float> grid, std::span<float> values) {
+    constexpr int per_byte = 8 / bits, top = (1 << bits) - 1;
+    const float lowest = grid[0], scale = grid[1];
+    const int64_t count = static_cast<int64_t>(values.size()) / 8 * 8;
+    float* to = values.data();
+    for (int64_t i = 0; i < count; i += 8, from += bits) {
+      int32_t levels[8];
+      for (int e = 0; e < 8; ++e) levels[e] = from[e / per_byte] >> (e % per_byte * bits) & top;
+      for (int e = 0; e < 8; ++e) to[i + e] = static_cast<float>(levels[e]) / scale + lowest;
+    }
+    return count;
   }
   uint32_t level(float value, std::span<const float> grid) const {
     return static_cast<uint32_t>(

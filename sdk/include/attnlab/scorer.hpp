@@ -21,6 +21,8 @@ class Scores {
   std::span<float> row(int64_t r) {
     return {table_->values + r * table_->stride, static_cast<size_t>(table_->unit_count)};
   }
+  /// From row r and a unit on, for <attnlab/kernels.hpp>.
+  Output from(int64_t r, int64_t unit) const { return Output{table_->values, table_->stride}.from(r, unit); }
   /// Takes the tile's exact logits as scores, without a copy.
   Scores& operator=(const Matrix<float>& logits) {
     table_->alias = logits.data();

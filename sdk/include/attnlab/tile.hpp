@@ -12,6 +12,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 #include <attnlab/params.hpp>
 
@@ -37,6 +38,15 @@ class Matrix {
  private:
   const T* data_;
   int64_t rows_, columns_, stride_;
+};
+
+/// Where rows of scores are written: element (r, j) at data + r * stride + j. Does not own.
+struct Output {
+  float* data;
+  int64_t stride;
+
+  /// From row r and element j on.
+  Output from(int64_t r, int64_t j) const { return {data + r * stride + j, stride}; }
 };
 
 namespace detail {
@@ -71,6 +81,10 @@ class Column {
     const auto elements = static_cast<size_t>((end - begin) * width_);
     if (read_ != nullptr) read_->add(elements * sizeof(T));
     return {data_ + begin * width_, elements};
+  }
+  /// Records [begin, end), one in each row.
+  Matrix<std::remove_const_t<T>> matrix(int64_t begin, int64_t end) const {
+    return {records(begin, end).data(), end - begin, width_, width_};
   }
 
  private:
@@ -283,6 +297,14 @@ class Tile {
   std::span<const float> query(int64_t row) const {
     return {tile_->query + row * tile_->query_stride, static_cast<size_t>(tile_->head_dim)};
   }
+  /// [row_count, head_dim], all of them.
+  Matrix<float> query_rows() const {
+    return {tile_->query, tile_->row_count, tile_->head_dim, tile_->query_stride};
+  }
+  /// [query.rows, head_dim].
+  Matrix<float> query_rows(Query query) const {
+    return {tile_->query + query.row * tile_->query_stride, query.rows, tile_->head_dim, tile_->query_stride};
+  }
   /// Reading keys, values, exact logits and columns counts as search cost.
   std::span<const float> key(int64_t j) const {
     read_.add(static_cast<size_t>(tile_->head_dim) * sizeof(float));
@@ -318,6 +340,11 @@ class Tile {
   template <class T>
   Column<const T> column(std::string_view name) const {
     return detail::find_column<const T>(tile_->columns, name, &read_);
+  }
+  /// The same without counting, where one reading serves several queries: count_read says what each needs.
+  template <class T>
+  Column<const T> uncounted_column(std::string_view name) const {
+    return detail::find_column<const T>(tile_->columns, name);
   }
   /// The method's opaque state.
   template <class State>
