@@ -6,6 +6,7 @@
 #define ATTNLAB_KERNELS_SIMD_REGISTER_TILE_INL
 #endif
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <cstdint>
@@ -24,25 +25,32 @@ template <int64_t kRows, int64_t kVectors>
 HWY_INLINE void set_zero(Vector (&sum)[kRows][kVectors]) {
 #pragma GCC unroll 8
   for (int64_t r = 0; r < kRows; ++r) {
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int64_t v = 0; v < kVectors; ++v) sum[r][v] = hn::Zero(Floats());
   }
 }
 
-/// sum[r][v] += sum over k in [0, depth), ascending, of a[r * row_stride + k * step] * panel[k * panel_stride + v * kLanes
+/// sum[r][v] += sum over k in [0, depth), ascending, of a[r * row_stride + k * step] * panel[k * panel_stride
+/// + v * kLanes
 /// + lane]. The panel need not be aligned; all its lanes are read.
-template <int64_t kRows, int64_t kVectors>
-HWY_INLINE void multiply_add(const float* a, int64_t row_stride, int64_t step, const float* panel, int64_t panel_stride,
-                             int64_t depth, Vector (&sum)[kRows][kVectors]) {
+/// Row k + kFetchAhead is fetched from memory while row k is used, unless 0.
+template <int64_t kRows, int64_t kVectors, int64_t kFetchAhead = 0>
+HWY_INLINE void multiply_add(const float* a, int64_t row_stride, int64_t step, const float* panel,
+                             int64_t panel_stride, int64_t depth, Vector (&sum)[kRows][kVectors]) {
   const Floats d;
   for (int64_t k = 0; k < depth; ++k) {
+    if constexpr (kFetchAhead != 0) {
+#pragma GCC unroll 16
+      for (int64_t v = 0; v < kVectors; ++v)
+        hwy::Prefetch(panel + (k + kFetchAhead) * panel_stride + v * kLanes);
+    }
     Vector b[kVectors];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int64_t v = 0; v < kVectors; ++v) b[v] = hn::LoadU(d, panel + k * panel_stride + v * kLanes);
 #pragma GCC unroll 8
     for (int64_t r = 0; r < kRows; ++r) {
       const Vector x = hn::Set(d, a[r * row_stride + k * step]);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int64_t v = 0; v < kVectors; ++v) sum[r][v] = hn::MulAdd(x, b[v], sum[r][v]);
     }
   }
