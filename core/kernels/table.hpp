@@ -5,11 +5,12 @@
 
 #include "core/kernels/attention/attend.hpp"
 #include "core/kernels/gemm/gemm_tile.hpp"
+#include "core/kernels/linear/linear_tile.hpp"
 
 namespace attnlab::kernels {
 
 /// The kernels of all families for one target.
-struct KernelTable : AttendKernels, GemmKernels {
+struct KernelTable : AttendKernels, GemmKernels, LinearKernels {
   const char* target = "";  ///< Highway's name: "AVX3", "AVX2", "SSE4", "SCALAR" ...
 };
 

@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <functional>
 #include <iterator>
+#include <new>
 #include <string>
 #include <vector>
 
 #include "core/base/error.hpp"
 #include "core/base/parallel.hpp"
+#include "core/kernels/scratch.hpp"
 
 namespace attnlab::kernels {
 namespace {
@@ -59,19 +61,6 @@ Grid grid_of(const GemmKernels& kernels, const GemmArguments& g, int64_t wanted)
   return grid;
 }
 
-float* scratch(int64_t floats) {
-  struct Buffer {
-    hwy::AlignedFreeUniquePtr<float[]> data;
-    int64_t size = 0;
-  };
-  thread_local Buffer buffer;
-  if (buffer.size < floats) {
-    buffer.data = hwy::AllocateAligned<float>(static_cast<size_t>(floats));
-    buffer.size = floats;
-  }
-  return buffer.data.get();
-}
-
 /// Whether the rows of B serve as rows of panels.
 bool is_direct(const GemmKernels& kernels, const GemmArguments& g, int64_t rows, int64_t columns) {
   return g.packed_b == nullptr && g.b_column_stride == 1 && rows <= kDirectRows &&
@@ -95,7 +84,7 @@ void set_panels(const GemmKernels& kernels, const GemmArguments& g, int64_t k, i
     block.panel_row_stride = g.b_row_stride;
     return;
   }
-  float* packed = scratch(round_up(block.columns, width) * block.depth);
+  float* packed = thread_scratch(round_up(block.columns, width) * block.depth);
   kernels.pack({block.depth, block.columns, b, g.b_row_stride, g.b_column_stride, packed});
   block.panels = packed;
   block.panel_stride = width * block.depth;
@@ -145,6 +134,7 @@ PackedMatrix::PackedMatrix(const GemmKernels& kernels, const float* b, int64_t r
   const int64_t width = kernels.panel_columns;
   panels_ = hwy::AllocateAligned<float>(
       static_cast<size_t>(std::max<int64_t>(depth * round_up(columns, width), 1)));
+  if (panels_ == nullptr) throw std::bad_alloc();
   const int64_t column_blocks = ceil_div(columns, kBlockColumns);
   run_tasks(ceil_div(depth, kGemmDepthBlock) * column_blocks, [&](int64_t task) {
     const int64_t k = task / column_blocks * kGemmDepthBlock;

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <utility>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/kernels/gemm/gemm_tile.cpp"
@@ -19,8 +18,6 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace attnlab::kernels::HWY_NAMESPACE {
-
-inline constexpr int64_t kPanelColumns = kTileVectors * kLanes;
 
 /// Rows between the one in use and the one that is fetched from memory.
 inline constexpr int64_t kFetchAhead = 4;
@@ -68,69 +65,44 @@ void pack(const PackArguments& p) {
 
 /// The first `columns` columns, in (kVectors - 1) kLanes .. kVectors kLanes, of a register tile of C.
 template <int64_t kRows, int64_t kVectors>
-HWY_NOINLINE void multiply_tile(const GemmBlock& g, const float* a, int64_t a_row_stride, int64_t a_step,
-                                const float* panel, float* c, int64_t columns) {
-  const Floats d;
-  const int64_t last = columns - (kVectors - 1) * kLanes;
-  for (int64_t r = 0; r < kRows; ++r) {
-    for (int64_t v = 0; v < kVectors; ++v) hwy::Prefetch(c + r * g.c_stride + v * kLanes);
-  }
-  Vector sum[kRows][kVectors];
-  set_zero(sum);
-  // Few rows use B up as fast as memory gives it.
-  multiply_add<kRows, kVectors, (kRows < kTileRows ? 16 : 0)>(a, a_row_stride, a_step, panel,
-                                                              g.panel_row_stride, g.depth, sum);
-  const Vector alpha = hn::Set(d, g.alpha);
-  if (last == kLanes) {
+struct MultiplyTile {
+  static HWY_NOINLINE void run(const GemmBlock& g, const float* a, int64_t a_row_stride, int64_t a_step,
+                               const float* panel, float* c, int64_t columns) {
+    const Floats d;
+    const int64_t last = columns - (kVectors - 1) * kLanes;
+    for (int64_t r = 0; r < kRows; ++r) {
+      for (int64_t v = 0; v < kVectors; ++v) hwy::Prefetch(c + r * g.c_stride + v * kLanes);
+    }
+    Vector sum[kRows][kVectors];
+    set_zero(sum);
+    // Few rows use B up as fast as memory gives it.
+    multiply_add<kRows, kVectors, (kRows < kTileRows ? 16 : 0)>(a, a_row_stride, a_step, panel,
+                                                                g.panel_row_stride, g.depth, sum);
+    const Vector alpha = hn::Set(d, g.alpha);
+    if (last == kLanes) {
+#pragma GCC unroll 8
+      for (int64_t r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+        for (int64_t v = 0; v < kVectors; ++v) {
+          float* to = c + r * g.c_stride + v * kLanes;
+          hn::StoreU(g.add ? hn::MulAdd(alpha, sum[r][v], hn::LoadU(d, to)) : hn::Mul(alpha, sum[r][v]), d,
+                     to);
+        }
+      }
+      return;
+    }
 #pragma GCC unroll 8
     for (int64_t r = 0; r < kRows; ++r) {
 #pragma GCC unroll 16
       for (int64_t v = 0; v < kVectors; ++v) {
+        const int64_t lanes = v + 1 < kVectors ? kLanes : last;
         float* to = c + r * g.c_stride + v * kLanes;
-        hn::StoreU(g.add ? hn::MulAdd(alpha, sum[r][v], hn::LoadU(d, to)) : hn::Mul(alpha, sum[r][v]), d, to);
+        store_first(g.add ? hn::MulAdd(alpha, sum[r][v], load_first(to, lanes)) : hn::Mul(alpha, sum[r][v]),
+                    to, lanes);
       }
     }
-    return;
   }
-#pragma GCC unroll 8
-  for (int64_t r = 0; r < kRows; ++r) {
-#pragma GCC unroll 16
-    for (int64_t v = 0; v < kVectors; ++v) {
-      const int64_t lanes = v + 1 < kVectors ? kLanes : last;
-      float* to = c + r * g.c_stride + v * kLanes;
-      store_first(g.add ? hn::MulAdd(alpha, sum[r][v], load_first(to, lanes)) : hn::Mul(alpha, sum[r][v]), to,
-                  lanes);
-    }
-  }
-}
-
-using MultiplyTile = void (*)(const GemmBlock&, const float*, int64_t, int64_t, const float*, float*,
-                              int64_t);
-
-template <int64_t kRows, int64_t... kVectors>
-constexpr MultiplyTile tile_of_rows(int64_t vectors, std::integer_sequence<int64_t, kVectors...>) {
-  MultiplyTile tile = nullptr;
-  ((tile = vectors == kVectors + 1 ? multiply_tile<kRows, kVectors + 1> : tile), ...);
-  return tile;
-}
-
-MultiplyTile tile_of(int64_t rows, int64_t vectors) {
-  constexpr std::make_integer_sequence<int64_t, kTileVectors> widths;
-  switch (rows) {
-    case 1:
-      return tile_of_rows<1>(vectors, widths);
-    case 2:
-      return tile_of_rows<2>(vectors, widths);
-    case 3:
-      return tile_of_rows<3>(vectors, widths);
-    case 4:
-      return tile_of_rows<4>(vectors, widths);
-    case 5:
-      return tile_of_rows<5>(vectors, widths);
-    default:
-      return tile_of_rows<6>(vectors, widths);
-  }
-}
+};
 
 template <Activation kActivation>
 void finish_row(const GemmEpilogue& e, int64_t row, int64_t columns, float* c) {
@@ -200,16 +172,19 @@ void multiply_stripe(const GemmBlock& g, int64_t row, const float* a, int64_t a_
   int64_t j = 0;
   if (g.panel_stride == kPanelColumns) {
     for (; rows == 1 && j + 4 * kPanelColumns <= g.columns; j += 4 * kPanelColumns) {
-      multiply_tile<1, 4 * kTileVectors>(g, a, a_row_stride, a_step, g.panels + j, c + j, 4 * kPanelColumns);
+      MultiplyTile<1, 4 * kTileVectors>::run(g, a, a_row_stride, a_step, g.panels + j, c + j,
+                                             4 * kPanelColumns);
     }
     for (; rows == 2 && j + 2 * kPanelColumns <= g.columns; j += 2 * kPanelColumns) {
-      multiply_tile<2, 2 * kTileVectors>(g, a, a_row_stride, a_step, g.panels + j, c + j, 2 * kPanelColumns);
+      MultiplyTile<2, 2 * kTileVectors>::run(g, a, a_row_stride, a_step, g.panels + j, c + j,
+                                             2 * kPanelColumns);
     }
   }
   for (; j < g.columns; j += kPanelColumns) {
     const int64_t columns = std::min(kPanelColumns, g.columns - j);
     const float* panel = g.panels + j / kPanelColumns * g.panel_stride;
-    tile_of(rows, (columns + kLanes - 1) / kLanes)(g, a, a_row_stride, a_step, panel, c + j, columns);
+    tile_function<MultiplyTile>(rows, (columns + kLanes - 1) / kLanes)(g, a, a_row_stride, a_step, panel,
+                                                                       c + j, columns);
   }
   if (g.epilogue != nullptr) finish_rows(*g.epilogue, row, rows, g.columns, c, g.c_stride);
 }

@@ -10,6 +10,7 @@
 #include <hwy/highway.h>
 
 #include <cstdint>
+#include <utility>
 
 #include "core/kernels/simd/vector_math-inl.hpp"
 
@@ -20,6 +21,28 @@ namespace attnlab::kernels::HWY_NAMESPACE {
 inline constexpr bool kManyRegisters = HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM;
 inline constexpr int64_t kTileRows = 6;
 inline constexpr int64_t kTileVectors = kManyRegisters ? 4 : 2;
+inline constexpr int64_t kPanelColumns = kTileVectors * kLanes;
+
+template <template <int64_t, int64_t> class Tile, int64_t kRows, int64_t... kVectors>
+constexpr auto tile_function_of_rows(int64_t vectors, std::integer_sequence<int64_t, kVectors...>) {
+  auto* function = Tile<kRows, 1>::run;
+  ((function = vectors == kVectors + 1 ? Tile<kRows, kVectors + 1>::run : function), ...);
+  return function;
+}
+
+/// Tile<rows, vectors>::run for 1 <= rows <= kTileRows and 1 <= vectors <= kTileVectors.
+template <template <int64_t, int64_t> class Tile>
+constexpr auto tile_function(int64_t rows, int64_t vectors) {
+  constexpr std::make_integer_sequence<int64_t, kTileVectors> widths;
+  switch (rows) {
+    case 1: return tile_function_of_rows<Tile, 1>(vectors, widths);
+    case 2: return tile_function_of_rows<Tile, 2>(vectors, widths);
+    case 3: return tile_function_of_rows<Tile, 3>(vectors, widths);
+    case 4: return tile_function_of_rows<Tile, 4>(vectors, widths);
+    case 5: return tile_function_of_rows<Tile, 5>(vectors, widths);
+    default: return tile_function_of_rows<Tile, 6>(vectors, widths);
+  }
+}
 
 template <int64_t kRows, int64_t kVectors>
 HWY_INLINE void set_zero(Vector (&sum)[kRows][kVectors]) {
