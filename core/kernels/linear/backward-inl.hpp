@@ -59,34 +59,41 @@ class LinearBackward {
     load_state(a_.initial_state, a_.initial_key_sum);
     for (int64_t i = 0; !a_.causal && i < chunks; ++i) {
       load_keys(i * kChunkTokens, tokens(i));
-      add_outer_products(value_, channels_, key_, a_.head_dim, tokens(i), transposed_state_);
+      add_outer_products(value_, channels_, key_, a_.head_dim, tokens(i), transposed_state_, fetch_);
     }
     for (int64_t i = 0; i < chunks; ++i) {
       load_keys(i * kChunkTokens, tokens(i));
       load_output_gradients(i * kChunkTokens, tokens(i));
+      fetch_.clear();
+      fetch_.add(g_.d_query.row(b_, h_, i * kChunkTokens), g_.d_query.token_stride, tokens(i), a_.head_dim);
+      if (i + 1 < chunks) fetch_inputs((i + 1) * kChunkTokens, tokens(i + 1));
       query_gradients(i * kChunkTokens, tokens(i));
-      if (a_.causal) add_outer_products(value_, channels_, key_, a_.head_dim, tokens(i), transposed_state_);
+      if (a_.causal)
+        add_outer_products(value_, channels_, key_, a_.head_dim, tokens(i), transposed_state_, fetch_);
     }
 
     load_state(g_.d_final_state, g_.d_final_key_sum);
     for (int64_t i = 0; !a_.causal && i < chunks; ++i) {
       load_queries(i * kChunkTokens, tokens(i));
       load_output_gradients(i * kChunkTokens, tokens(i));
-      add_outer_products(d_sum_, channels_, query_, a_.head_dim, tokens(i), transposed_state_);
+      add_outer_products(d_sum_, channels_, query_, a_.head_dim, tokens(i), transposed_state_, fetch_);
     }
     for (int64_t i = chunks - 1; i >= 0; --i) {
       load_keys(i * kChunkTokens, tokens(i));
       load_queries(i * kChunkTokens, tokens(i));
       load_output_gradients(i * kChunkTokens, tokens(i));
+      fetch_.clear();
+      fetch_.add(g_.d_key.row(b_, h_, i * kChunkTokens), g_.d_key.token_stride, tokens(i), a_.head_dim);
+      fetch_.add(g_.d_value.row(b_, h_, i * kChunkTokens), g_.d_value.token_stride, tokens(i), a_.value_dim);
+      if (i > 0) fetch_inputs((i - 1) * kChunkTokens, kChunkTokens);
       key_and_value_gradients(i * kChunkTokens, tokens(i));
-      if (a_.causal) add_outer_products(d_sum_, channels_, query_, a_.head_dim, tokens(i), transposed_state_);
+      if (a_.causal)
+        add_outer_products(d_sum_, channels_, query_, a_.head_dim, tokens(i), transposed_state_, fetch_);
     }
     store_state_gradient();
   }
 
  private:
-  static constexpr int64_t whole_vectors(int64_t count) { return (count + kLanes - 1) / kLanes * kLanes; }
-
   void clear_outputs(int64_t begin) {
     for (int64_t t = begin; t < a_.tokens; ++t) {
       std::fill_n(g_.d_query.row(b_, h_, t), a_.head_dim, 0.0F);
@@ -141,13 +148,23 @@ class LinearBackward {
       const float inverse = denominator == 0 ? 0.0F : 1 / denominator;
       const float* out = a_.out.row(b_, h_, begin + t);
       float* row = d_sum_.row(t);
-      float product = 0;
-      for (int64_t c = 0; c < a_.value_dim; ++c) {
-        product += row[c] * out[c];
-        row[c] *= inverse;
+      Vector products = hn::Zero(Floats());
+      for (int64_t c = 0; c < a_.value_dim; c += kLanes) {
+        const Vector d_out = hn::Load(Floats(), row + c);
+        products = hn::MulAdd(d_out, load_first(out + c, std::min(kLanes, a_.value_dim - c)), products);
+        hn::Store(hn::Mul(d_out, hn::Set(Floats(), inverse)), Floats(), row + c);
       }
+      const float product = hn::GetLane(hn::SumOfLanes(Floats(), products));
       row[a_.value_dim] = -product * inverse;
     }
+  }
+
+  void fetch_inputs(int64_t begin, int64_t tokens) {
+    fetch_.add(a_.key.row(b_, h_, begin), a_.key.token_stride, tokens, a_.head_dim);
+    fetch_.add(a_.value.row(b_, h_, begin), a_.value.token_stride, tokens, a_.value_dim);
+    fetch_.add(g_.d_out.row(b_, h_, begin), g_.d_out.token_stride, tokens, a_.value_dim);
+    if (a_.normalise) fetch_.add(a_.out.row(b_, h_, begin), a_.out.token_stride, tokens, a_.value_dim);
+    fetch_.add(a_.query.row(b_, h_, begin), a_.query.token_stride, tokens, a_.head_dim);
   }
 
   void query_gradients(int64_t begin, int64_t tokens) {
@@ -157,7 +174,7 @@ class LinearBackward {
       const Term before{d_sum_.row(i), d_sum_.stride, 1, transposed_state_.at, transposed_state_.stride,
                         channels_};
       const Term within{d_scores_.row(i), d_scores_.stride, 1, key_.at, key_.stride, a_.causal ? end : 0};
-      multiply_terms(before, within, end - i, a_.head_dim, false, d_rows_.row(i), d_rows_.stride);
+      multiply_terms(before, within, end - i, a_.head_dim, false, d_rows_.row(i), d_rows_.stride, fetch_);
     }
     with_feature_map(
         a_.feature_map,
@@ -167,7 +184,7 @@ class LinearBackward {
 
   void score_gradients(int64_t tokens) {
     transpose(value_, tokens, channels_, transposed_value_);
-    causal_scores(d_sum_, transposed_value_, channels_, tokens, d_scores_);
+    causal_scores(d_sum_, transposed_value_, channels_, tokens, d_scores_, fetch_);
   }
 
   void key_and_value_gradients(int64_t begin, int64_t tokens) {
@@ -175,7 +192,7 @@ class LinearBackward {
     if (a_.causal) {
       score_gradients(tokens);
       transpose(key_, tokens, dim, transposed_key_);
-      causal_scores(query_, transposed_key_, dim, tokens, scores_);
+      causal_scores(query_, transposed_key_, dim, tokens, scores_, fetch_);
     }
     for (int64_t j = 0; j < tokens; j += kTileRows) {
       const int64_t rows = std::min(kTileRows, tokens - j);
@@ -183,7 +200,7 @@ class LinearBackward {
                        channels_};
       const Term within{d_scores_.row(j) + j,      1, d_scores_.stride, query_.row(j), query_.stride,
                         a_.causal ? tokens - j : 0};
-      multiply_terms(after, within, rows, dim, false, d_rows_.row(j), d_rows_.stride);
+      multiply_terms(after, within, rows, dim, false, d_rows_.row(j), d_rows_.stride, fetch_);
     }
     with_feature_map(a_.feature_map,
                      StoreFeatureGradient{d_rows_, a_.key.row(b_, h_, begin), a_.key.token_stride, tokens,
@@ -194,7 +211,7 @@ class LinearBackward {
       const Term after{key_.row(j), key_.stride, 1, state_.at, state_.stride, dim};
       const Term within{scores_.row(j) + j,        1, scores_.stride, d_sum_.row(j), d_sum_.stride,
                         a_.causal ? tokens - j : 0};
-      multiply_terms(after, within, rows, a_.value_dim, false, d_rows_.row(j), d_rows_.stride);
+      multiply_terms(after, within, rows, a_.value_dim, false, d_rows_.row(j), d_rows_.stride, fetch_);
     }
     for (int64_t t = 0; t < tokens; ++t) {
       std::copy_n(d_rows_.row(t), a_.value_dim, g_.d_value.row(b_, h_, begin + t));
@@ -209,6 +226,7 @@ class LinearBackward {
   Matrix query_, key_, value_, d_sum_, transposed_key_, transposed_value_, scores_, d_scores_, d_rows_;
   Matrix transposed_state_;  ///< S^T, then dS^T
   Matrix state_;             ///< the same, not transposed
+  Fetch fetch_;
   int64_t workspace_ = 0;
 };
 

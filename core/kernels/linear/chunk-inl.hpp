@@ -6,6 +6,7 @@
 #define ATTNLAB_KERNELS_LINEAR_CHUNK_INL
 #endif
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
@@ -29,6 +30,10 @@ constexpr int64_t padded(int64_t columns) {
   return (columns + kPanelColumns - 1) / kPanelColumns * kPanelColumns + 16;
 }
 
+constexpr int64_t whole_vectors(int64_t count) {
+  return (count + kLanes - 1) / kLanes * kLanes;
+}
+
 /// A matrix of the workspace. Columns beyond those in use are 0 up to a whole vector, at least.
 struct Matrix {
   float* at = nullptr;
@@ -50,6 +55,38 @@ struct Carver {
     return taken;
   }
   Matrix matrix(int64_t rows, int64_t columns) { return {take(rows * padded(columns)), padded(columns)}; }
+};
+
+/// Rows that the next chunk will use, fetched from memory between register tiles: a few cache lines at a
+/// time, or they would hold up the loads of the tiles.
+class Fetch {
+ public:
+  void clear() { count_ = region_ = row_ = column_ = 0; }
+  void add(const float* rows, int64_t stride, int64_t count, int64_t columns) {
+    regions_[count_++] = {rows, stride, count, columns};
+  }
+  HWY_INLINE void some() {
+    constexpr int64_t lines = 16, line_floats = 16;
+    for (int64_t i = 0; i < lines && region_ < count_; ++i) {
+      const Region& region = regions_[region_];
+      hwy::Prefetch(region.from + row_ * region.stride + column_);
+      column_ += line_floats;
+      if (column_ < region.columns) continue;
+      column_ = 0;
+      if (++row_ < region.rows) continue;
+      row_ = 0;
+      ++region_;
+    }
+  }
+
+ private:
+  struct Region {
+    const float* from;
+    int64_t stride, rows, columns;
+  };
+  Region regions_[8];
+  int64_t count_ = 0;
+  int64_t region_ = 0, row_ = 0, column_ = 0;
 };
 
 /// A product of A, whose element (r, k) is a[r * row_stride + k * step], and B, `depth` rows of a matrix.
@@ -86,38 +123,40 @@ struct TermsTile {
 /// Rows [0, rows) of C, up to kTileRows, = (or += with `add`) the sum of two products; columns up to a whole
 /// vector.
 inline void multiply_terms(const Term& first, const Term& second, int64_t rows, int64_t columns, bool add,
-                           float* c, int64_t c_stride) {
+                           float* c, int64_t c_stride, Fetch& fetch) {
   for (int64_t j = 0; j < columns; j += kPanelColumns) {
+    fetch.some();
     const int64_t vectors = (std::min(kPanelColumns, columns - j) + kLanes - 1) / kLanes;
     tile_function<TermsTile>(rows, vectors)(first, second, j, add, c, c_stride);
   }
 }
 
 inline void multiply_terms(const Term& only, int64_t rows, int64_t columns, bool add, float* c,
-                           int64_t c_stride) {
+                           int64_t c_stride, Fetch& fetch) {
   Term nothing = only;
   nothing.depth = 0;
-  multiply_terms(only, nothing, rows, columns, add, c, c_stride);
+  multiply_terms(only, nothing, rows, columns, add, c, c_stride, fetch);
 }
 
 /// scores[i][j] = rows_i . columns_j for tokens j <= i of a chunk, and 0 for other tokens j of the same
 /// stripe of kTileRows rows. `columns` is transposed: [dim][tokens].
 inline void causal_scores(const Matrix& rows, const Matrix& columns, int64_t dim, int64_t tokens,
-                          const Matrix& scores) {
+                          const Matrix& scores, Fetch& fetch) {
   for (int64_t i = 0; i < tokens; i += kTileRows) {
     const int64_t end = std::min(i + kTileRows, tokens);
     multiply_terms({rows.row(i), rows.stride, 1, columns.at, columns.stride, dim}, end - i, end, false,
-                   scores.row(i), scores.stride);
-    for (int64_t r = i; r < end; ++r) std::fill(scores.row(r) + r + 1, scores.row(r) + end, 0.0F);
+                   scores.row(i), scores.stride, fetch);
+    for (int64_t r = i; r < end; ++r)
+      std::fill(scores.row(r) + r + 1, scores.row(r) + whole_vectors(end), 0.0F);
   }
 }
 
 /// sums[r][j] += sum over tokens t of rows[t][r] columns[t][j].
 inline void add_outer_products(const Matrix& rows, int64_t row_count, const Matrix& columns,
-                               int64_t column_count, int64_t tokens, const Matrix& sums) {
+                               int64_t column_count, int64_t tokens, const Matrix& sums, Fetch& fetch) {
   for (int64_t r = 0; r < row_count; r += kTileRows) {
     multiply_terms({rows.at + r, 1, rows.stride, columns.at, columns.stride, tokens},
-                   std::min(kTileRows, row_count - r), column_count, true, sums.row(r), sums.stride);
+                   std::min(kTileRows, row_count - r), column_count, true, sums.row(r), sums.stride, fetch);
   }
 }
 
@@ -219,7 +258,7 @@ struct LoadFeatures {
       if (c == dim) continue;
       store_first(hn::Mul(factor, feature<kMap>(load_first(row + c, dim - c))), to.row(t) + c, dim - c);
     }
-    clear_rows(to, tokens, (tokens + kLanes - 1) / kLanes * kLanes);
+    clear_rows(to, tokens, whole_vectors(tokens));
   }
 };
 
@@ -257,11 +296,14 @@ inline void add_rows(const Matrix& rows, int64_t tokens, int64_t columns, float*
   }
 }
 
-/// a . b over `count` floats, up to a whole vector of which both have zeros beyond.
-HWY_INLINE float dot_padded(const float* a, const float* b, int64_t count) {
+/// a . b over `count` floats and the sum of `added_count` floats, each up to a whole vector with zeros
+/// beyond.
+HWY_INLINE float dot_and_sum(const float* a, const float* b, int64_t count, const float* added,
+                             int64_t added_count) {
   const Floats d;
   Vector sum = hn::Zero(d);
   for (int64_t c = 0; c < count; c += kLanes) sum = hn::MulAdd(hn::Load(d, a + c), hn::Load(d, b + c), sum);
+  for (int64_t c = 0; c < added_count; c += kLanes) sum = hn::Add(sum, hn::Load(d, added + c));
   return hn::GetLane(hn::SumOfLanes(d, sum));
 }
 

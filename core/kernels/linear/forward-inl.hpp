@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <numeric>
 
 #include "core/kernels/linear/arguments.hpp"
 #include "core/kernels/linear/chunk-inl.hpp"
@@ -43,13 +42,23 @@ class LinearForward {
     load_state();
     const bool keeps_state = a_.final_state != nullptr || a_.final_key_sum != nullptr;
     for (int64_t begin = 0; !a_.causal && begin < length; begin += kChunkTokens) {
-      load_keys(begin, std::min(kChunkTokens, length - begin));
-      update_state(std::min(kChunkTokens, length - begin));
+      const int64_t tokens = std::min(kChunkTokens, length - begin);
+      load_keys(begin, tokens);
+      fetch_.clear();
+      if (begin + tokens < length)
+        fetch_keys(begin + tokens, std::min(kChunkTokens, length - begin - tokens));
+      update_state(tokens);
     }
     for (int64_t begin = 0; begin < length; begin += kChunkTokens) {
       const int64_t tokens = std::min(kChunkTokens, length - begin);
       load_queries(begin, tokens);
       if (a_.causal) load_keys(begin, tokens);
+      fetch_outputs(begin, tokens);
+      if (begin + tokens < length) {
+        const int64_t next_tokens = std::min(kChunkTokens, length - begin - tokens);
+        fetch_queries(begin + tokens, next_tokens);
+        if (a_.causal) fetch_keys(begin + tokens, next_tokens);
+      }
       attend(tokens);
       store_outputs(begin, tokens);
       if (a_.causal && (keeps_state || begin + tokens < length)) update_state(tokens);
@@ -95,17 +104,31 @@ class LinearForward {
     load_rows(a_.value.row(b_, h_, begin), a_.value.token_stride, tokens, a_.value_dim, value_);
   }
 
+  void fetch_outputs(int64_t begin, int64_t tokens) {
+    fetch_.clear();
+    fetch_.add(a_.out.row(b_, h_, begin), a_.out.token_stride, tokens, a_.value_dim);
+  }
+
+  void fetch_queries(int64_t begin, int64_t tokens) {
+    fetch_.add(a_.query.row(b_, h_, begin), a_.query.token_stride, tokens, a_.head_dim);
+  }
+
+  void fetch_keys(int64_t begin, int64_t tokens) {
+    fetch_.add(a_.key.row(b_, h_, begin), a_.key.token_stride, tokens, a_.head_dim);
+    fetch_.add(a_.value.row(b_, h_, begin), a_.value.token_stride, tokens, a_.value_dim);
+  }
+
   void attend(int64_t tokens) {
     const int64_t dim = a_.head_dim;
     if (a_.causal) {
       transpose(key_, tokens, dim, transposed_key_);
-      causal_scores(query_, transposed_key_, dim, tokens, scores_);
+      causal_scores(query_, transposed_key_, dim, tokens, scores_, fetch_);
     }
     for (int64_t i = 0; i < tokens; i += kTileRows) {
       const int64_t end = std::min(i + kTileRows, tokens);
       const Term before{query_.row(i), query_.stride, 1, state_.at, state_.stride, dim};
       const Term within{scores_.row(i), scores_.stride, 1, value_.at, value_.stride, a_.causal ? end : 0};
-      multiply_terms(before, within, end - i, a_.value_dim, false, out_.row(i), out_.stride);
+      multiply_terms(before, within, end - i, a_.value_dim, false, out_.row(i), out_.stride, fetch_);
     }
   }
 
@@ -113,9 +136,8 @@ class LinearForward {
     for (int64_t t = 0; t < tokens; ++t) {
       float inverse = 1;
       if (a_.normalise) {
-        float denominator = dot_padded(query_.row(t), key_sum_.at, a_.head_dim);
-        if (a_.causal) denominator = std::accumulate(scores_.row(t), scores_.row(t) + t + 1, denominator);
-        inverse = keep_denominator(begin + t, denominator);
+        inverse = keep_denominator(begin + t, dot_and_sum(query_.row(t), key_sum_.at, a_.head_dim,
+                                                          scores_.row(t), a_.causal ? t + 1 : 0));
       }
       store_output(begin + t, out_.row(t), inverse);
     }
@@ -136,7 +158,7 @@ class LinearForward {
   }
 
   void update_state(int64_t tokens) {
-    add_outer_products(key_, a_.head_dim, value_, a_.value_dim, tokens, state_);
+    add_outer_products(key_, a_.head_dim, value_, a_.value_dim, tokens, state_, fetch_);
     if (a_.normalise) add_rows(key_, tokens, a_.head_dim, key_sum_.at);
   }
 
@@ -167,7 +189,7 @@ class LinearForward {
                 key_sum_);
       add_rows(key_, 1, dim, key_sum_.at);
       if (a_.final_key_sum != nullptr) std::copy_n(key_sum_.at, dim, a_.final_key_sum + head_ * dim);
-      inverse = keep_denominator(0, dot_padded(query_.at, key_sum_.at, dim));
+      inverse = keep_denominator(0, dot_and_sum(query_.at, key_sum_.at, dim, nullptr, 0));
     }
     store_output(0, out_.at, inverse);
   }
@@ -176,6 +198,7 @@ class LinearForward {
   int64_t b_, h_;
   int64_t head_;  ///< among those of all batch entries
   Matrix query_, key_, value_, out_, transposed_key_, scores_, state_, key_sum_;
+  Fetch fetch_;
   int64_t workspace_ = 0;
 };
 
