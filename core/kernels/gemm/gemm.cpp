@@ -18,8 +18,9 @@ namespace {
 
 /// Columns of a block: its packed panels, 512 KiB at full depth, stay in the L2 cache while rows stream past.
 constexpr int64_t kBlockColumns = 512;
-/// Rows of a block: enough that packing B anew for each block of rows costs about 1 %.
-constexpr int64_t kBlockRows = 192;
+/// Rows of a block, at least, if there are so many: packing B anew for each block of rows then costs about 2
+/// %.
+constexpr int64_t kBlockRows = 96;
 /// With so few rows a copy of B would cost more than it saves.
 constexpr int64_t kDirectRows = 12;
 /// Multiply-adds that are worth a task.
@@ -49,13 +50,12 @@ struct Grid {
 Grid grid_of(const GemmKernels& kernels, const GemmArguments& g, int64_t wanted) {
   Grid grid;
   if (g.rows == 0 || g.columns == 0) return grid;
-  const int64_t row_blocks_at_most = ceil_div(g.rows, kBlockRows / 2);
+  const int64_t row_blocks_at_most = ceil_div(g.rows, kBlockRows);
   const int64_t columns =
       ceil_div(g.columns, std::max(ceil_div(wanted, row_blocks_at_most), ceil_div(g.columns, kBlockColumns)));
   grid.block_columns = round_up(columns, kernels.panel_columns);
   grid.column_blocks = ceil_div(g.columns, grid.block_columns);
-  const int64_t rows = ceil_div(g.rows, std::clamp(ceil_div(wanted, grid.column_blocks),
-                                                   ceil_div(g.rows, 2 * kBlockRows), row_blocks_at_most));
+  const int64_t rows = ceil_div(g.rows, std::min(ceil_div(wanted, grid.column_blocks), row_blocks_at_most));
   grid.block_rows = round_up(rows, kernels.tile_rows);
   grid.row_blocks = ceil_div(g.rows, grid.block_rows);
   return grid;

@@ -153,6 +153,7 @@ void copy_stripes(const GemmBlock& g, int64_t row, int64_t rows, float* to) {
   for (int64_t k = 0; k < g.depth; ++k) {
     const float* from = a + k * g.a_column_stride;
     float* column = to + k * kTileRows;
+    for (int64_t r = 0; r < rows; r += 16) hwy::Prefetch(from + kFetchAhead * g.a_column_stride + r);
     int64_t r = 0;
     if (g.a_row_stride == 1) {
       for (; r + kTileRows <= rows; r += kTileRows) {
