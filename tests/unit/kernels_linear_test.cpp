@@ -145,8 +145,8 @@ struct Problem {
   std::vector<float> d_query, d_key, d_value, d_initial_state, d_initial_key_sum;
 };
 
-/// Rows with gaps against contiguous ones, within `relative` of the largest element (or of 0.1: gradients may cancel);
-/// gaps must be untouched.
+/// Rows with gaps against contiguous ones, within `relative` of the largest element (or of 0.1: gradients may
+/// cancel); gaps must be untouched.
 void expect_rows(const std::vector<float>& found, const std::vector<double>& expected, int64_t dim,
                  double relative, const std::string& what) {
   double largest = 0;
@@ -157,7 +157,8 @@ void expect_rows(const std::vector<float>& found, const std::vector<double>& exp
     if (i % stride >= dim) {
       EXPECT_TRUE(std::isnan(found[i])) << what << " gap " << i;
     } else {
-      ASSERT_NEAR(found[i], expected[i / stride * dim + i % stride], relative * (largest + 0.1)) << what << " " << i;
+      ASSERT_NEAR(found[i], expected[i / stride * dim + i % stride], relative * (largest + 0.1))
+          << what << " " << i;
     }
   }
 }

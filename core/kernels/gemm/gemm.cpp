@@ -3,7 +3,6 @@
 #include <hwy/aligned_allocator.h>
 
 #include <algorithm>
-#include <functional>
 #include <iterator>
 #include <new>
 #include <string>
@@ -118,12 +117,14 @@ void compute(const GemmKernels& kernels, const GemmArguments& g, int64_t row, in
   }
 }
 
-void run_tasks(int64_t count, const std::function<void(int64_t)>& body) {
+/// The loop's function object holds one reference, which std::function keeps without an allocation.
+template <class Body>
+void run_tasks(int64_t count, const Body& body) {
   if (count <= 1) {
     if (count == 1) body(0);
     return;
   }
-  base::parallel_for(count, [&](int64_t i, int) { body(i); });
+  base::parallel_for(count, [&body](int64_t i, int) { body(i); });
 }
 
 }  // namespace
@@ -168,11 +169,12 @@ void gemm(const GemmKernels& kernels, std::span<const GemmArguments> products) {
         g.packed_b == nullptr || (&g.packed_b->kernels() == &kernels && g.packed_b->depth() == g.depth &&
                                   g.packed_b->columns() == g.columns),
         "a packed matrix of another shape or SIMD target");
-    // Several blocks a thread, so that a thread that is slow for a while does not hold up the others.
+    // Several blocks a thread, so that a thread that is slow for a while does not hold up the others; fewer
+    // where each block of rows packs B anew.
     const int64_t work = g.rows * g.columns * g.depth;
+    const int64_t blocks = threads * (g.packed_b == nullptr ? 2 : 4);
     const int64_t wanted =
-        threads == 1 ? 1
-                     : std::clamp<int64_t>(work / kTaskWork, 1, ceil_div(4 * threads, std::ssize(products)));
+        threads == 1 ? 1 : std::clamp<int64_t>(work / kTaskWork, 1, ceil_div(blocks, std::ssize(products)));
     const Grid grid = grid_of(kernels, g, wanted);
     plans.push_back({grid, tasks});
     tasks += grid.tasks();

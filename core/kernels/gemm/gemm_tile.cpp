@@ -22,17 +22,21 @@ namespace attnlab::kernels::HWY_NAMESPACE {
 /// Rows between the one in use and the one that is fetched from memory.
 inline constexpr int64_t kFetchAhead = 4;
 
-/// Whole rows of B, in the order of memory.
+/// Whole panels from rows in memory order, a few rows at a time: each panel is then written in long runs, and
+/// each row of B read before its page is forgotten.
 void pack_rows(const PackArguments& p, int64_t columns) {
   const Floats d;
-  for (int64_t k = 0; k < p.depth; ++k) {
-    const float* from = p.b + k * p.row_stride;
-    float* to = p.to + k * kPanelColumns;
+  for (int64_t begin = 0; begin < p.depth; begin += kFetchAhead) {
+    const int64_t end = std::min(begin + kFetchAhead, p.depth);
     for (int64_t first = 0; first < columns; first += kPanelColumns) {
+      for (int64_t k = begin; k < end; ++k) {
+        const float* from = p.b + k * p.row_stride + first;
+        float* to = p.to + first * p.depth + k * kPanelColumns;
 #pragma GCC unroll 4
-      for (int64_t v = 0; v < kTileVectors; ++v) {
-        hwy::Prefetch(from + kFetchAhead * p.row_stride + first + v * kLanes);
-        hn::StoreU(hn::LoadU(d, from + first + v * kLanes), d, to + first * p.depth + v * kLanes);
+        for (int64_t v = 0; v < kTileVectors; ++v) {
+          hwy::Prefetch(from + kFetchAhead * p.row_stride + v * kLanes);
+          hn::StoreU(hn::LoadU(d, from + v * kLanes), d, to + v * kLanes);
+        }
       }
     }
   }

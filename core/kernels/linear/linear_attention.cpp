@@ -8,9 +8,11 @@ namespace attnlab::kernels {
 
 void linear_attention(const LinearKernels& kernels, const LinearAttentionArguments& arguments) {
   const int64_t workspace = kernels.linear_forward_workspace(arguments.head_dim, arguments.value_dim);
-  base::parallel_for(arguments.batch * arguments.heads, [&](int64_t i, int) {
+  const auto run = [&](int64_t i) {
     kernels.linear_forward(arguments, i / arguments.heads, i % arguments.heads, thread_scratch(workspace));
-  });
+  };
+  // One reference: std::function keeps it without an allocation.
+  base::parallel_for(arguments.batch * arguments.heads, [&run](int64_t i, int) { run(i); });
 }
 
 void linear_attention_gradient(const LinearKernels& kernels, const LinearGradientArguments& arguments) {
@@ -18,9 +20,10 @@ void linear_attention_gradient(const LinearKernels& kernels, const LinearGradien
   ATTNLAB_CHECK(!forward.normalise || forward.denominator != nullptr || forward.tokens == 0,
                 "the forward call kept no denominators");
   const int64_t workspace = kernels.linear_backward_workspace(forward.head_dim, forward.value_dim);
-  base::parallel_for(forward.batch * forward.heads, [&](int64_t i, int) {
+  const auto run = [&](int64_t i) {
     kernels.linear_backward(arguments, i / forward.heads, i % forward.heads, thread_scratch(workspace));
-  });
+  };
+  base::parallel_for(forward.batch * forward.heads, [&run](int64_t i, int) { run(i); });
 }
 
 }  // namespace attnlab::kernels

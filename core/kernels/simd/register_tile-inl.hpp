@@ -35,12 +35,18 @@ template <template <int64_t, int64_t> class Tile>
 constexpr auto tile_function(int64_t rows, int64_t vectors) {
   constexpr std::make_integer_sequence<int64_t, kTileVectors> widths;
   switch (rows) {
-    case 1: return tile_function_of_rows<Tile, 1>(vectors, widths);
-    case 2: return tile_function_of_rows<Tile, 2>(vectors, widths);
-    case 3: return tile_function_of_rows<Tile, 3>(vectors, widths);
-    case 4: return tile_function_of_rows<Tile, 4>(vectors, widths);
-    case 5: return tile_function_of_rows<Tile, 5>(vectors, widths);
-    default: return tile_function_of_rows<Tile, 6>(vectors, widths);
+    case 1:
+      return tile_function_of_rows<Tile, 1>(vectors, widths);
+    case 2:
+      return tile_function_of_rows<Tile, 2>(vectors, widths);
+    case 3:
+      return tile_function_of_rows<Tile, 3>(vectors, widths);
+    case 4:
+      return tile_function_of_rows<Tile, 4>(vectors, widths);
+    case 5:
+      return tile_function_of_rows<Tile, 5>(vectors, widths);
+    default:
+      return tile_function_of_rows<Tile, 6>(vectors, widths);
   }
 }
 
