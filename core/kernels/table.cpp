@@ -6,7 +6,14 @@ namespace attnlab::kernels {
 namespace {
 
 KernelTable make_table(SimdTarget target) {
-  return {attend_kernels(target), hwy::TargetName(target)};
+  return {attend_kernels(target), probe_kernels(target), hwy::TargetName(target)};
+}
+
+std::string lower_case(std::string name) {
+  for (char& c : name) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  }
+  return name;
 }
 
 }  // namespace
@@ -26,6 +33,19 @@ const std::vector<const KernelTable*>& all_tables() {
     return result;
   }();
   return pointers;
+}
+
+const KernelTable* find_table(const std::string& name) {
+  for (const KernelTable* table : all_tables()) {
+    if (lower_case(table->target) == name) return table;
+  }
+  return nullptr;
+}
+
+std::vector<std::string> table_names() {
+  std::vector<std::string> names;
+  for (const KernelTable* table : all_tables()) names.push_back(lower_case(table->target));
+  return names;
 }
 
 }  // namespace attnlab::kernels

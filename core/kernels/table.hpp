@@ -1,14 +1,16 @@
 // One table of kernels per SIMD target, chosen at run time.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "core/kernels/attention/attend.hpp"
+#include "core/kernels/probe/probe.hpp"
 
 namespace attnlab::kernels {
 
 /// The kernels of all families for one target.
-struct KernelTable : AttendKernels {
+struct KernelTable : AttendKernels, ProbeKernels {
   const char* target = "";  ///< Highway's name: "AVX3", "AVX2", "SSE4", "SCALAR" ...
 };
 
@@ -16,5 +18,9 @@ struct KernelTable : AttendKernels {
 const KernelTable& best_table();
 /// The tables of all targets that are compiled in and that this CPU can run, best first.
 const std::vector<const KernelTable*>& all_tables();
+/// The table of the target with this name, in lower case such as "avx2"; null when there is none.
+const KernelTable* find_table(const std::string& name);
+/// The names that find_table knows, best first.
+std::vector<std::string> table_names();
 
 }  // namespace attnlab::kernels
