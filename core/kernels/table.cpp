@@ -1,5 +1,7 @@
 #include "core/kernels/table.hpp"
 
+#include <atomic>
+
 #include "core/kernels/simd/target.hpp"
 
 namespace attnlab::kernels {
@@ -16,10 +18,23 @@ std::string lower_case(std::string name) {
   return name;
 }
 
+std::atomic<const KernelTable*>& active() {
+  static std::atomic<const KernelTable*> table{&best_table()};
+  return table;
+}
+
 }  // namespace
 
 const KernelTable& best_table() {
   return *all_tables().front();
+}
+
+const KernelTable& active_table() {
+  return *active().load(std::memory_order_acquire);
+}
+
+void set_active_table(const KernelTable& table) {
+  active().store(&table, std::memory_order_release);
 }
 
 const std::vector<const KernelTable*>& all_tables() {

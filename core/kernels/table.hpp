@@ -16,6 +16,11 @@ struct KernelTable : AttendKernels, ProbeKernels {
 
 /// The table of the best target of this CPU: all_tables().front(), found once. Thread-safe.
 const KernelTable& best_table();
+/// The table that the program runs on, and that plugins reach through `attnlab.kernels/1`: the best one
+/// unless another was set. Thread-safe.
+const KernelTable& active_table();
+/// Takes effect for calls that begin later; `table` must live for ever. Thread-safe.
+void set_active_table(const KernelTable& table);
 /// The tables of all targets that are compiled in and that this CPU can run, best first.
 const std::vector<const KernelTable*>& all_tables();
 /// The table of the target with this name, in lower case such as "avx2"; null when there is none.
