@@ -64,7 +64,7 @@ std::string ratio_text(const std::vector<double>& ratios) {
   return fmt::format("{:.2f} ({:.2f}-{:.2f})", ratio.median, ratio.minimum, ratio.maximum);
 }
 
-constexpr const char* row_format = "{:<46} {:>8} {:>8} {:>8} {:>8} {:>7} {:>12} {:>12}  {}\n";
+constexpr const char* row_format = "{:<44} {:>8} {:>8} {:>8} {:>4} {:>8} {:>7} {:>12} {:>12}  {}\n";
 
 void print_family(const std::vector<KernelBenchRecord>& records) {
   for (const KernelBenchRecord& record : records) {
@@ -77,15 +77,17 @@ void print_family(const std::vector<KernelBenchRecord>& records) {
     if (!record.ratio.empty() && !record.note.empty()) last += "; " + record.note;
     if (last.empty()) last = "-";
     fmt::print(row_format, record.subject.name, time_text(time.median), time_text(time.minimum),
-               time_text(time.maximum), rate(record.subject.flops), rate(record.subject.bytes),
-               percent_text(record.share_of_flops()), percent_text(record.share_of_read()), last);
+               time_text(time.maximum), fmt::format("{:.1f}", measure::spread(record.busy).median),
+               rate(record.subject.flops), rate(record.subject.bytes), percent_text(record.share_of_flops()),
+               percent_text(record.share_of_read()), last);
   }
   std::fflush(stdout);
 }
 
-Json heading(const measure::CaseContext& context, const measure::KernelBenchOptions& options) {
+Json heading(const std::string& suite, const measure::CaseContext& context,
+             const measure::KernelBenchOptions& options) {
   Json json;
-  json["suite"] = "kernels";
+  json["suite"] = suite;
   json["machine"] = measure::describe_machine();
   json["build"] = measure::describe_build();
   json["simd_target"] = context.kernels->target;
@@ -97,10 +99,10 @@ Json heading(const measure::CaseContext& context, const measure::KernelBenchOpti
 
 /// Answers each line of stdin, the name of a case, with one sample of it, so that a peer's samples can
 /// alternate.
-int serve(const std::vector<KernelCase>& cases, measure::CaseContext& context,
+int serve(const std::string& suite, const std::vector<KernelCase>& cases, measure::CaseContext& context,
           const measure::KernelBenchOptions& options) {
   std::vector<measure::CaseSampler> samplers;
-  Json ready = heading(context, options);
+  Json ready = heading(suite, context, options);
   ready["cases"] = Json::array();
   for (const KernelCase& subject : cases) {
     samplers.emplace_back(subject, context, options.quick);
@@ -124,15 +126,16 @@ int serve(const std::vector<KernelCase>& cases, measure::CaseContext& context,
 
 void add_suite_options(po::options_description& options) {
   options.add_options()("suite", po::value<std::string>()->value_name("NAME"),
-                        "instead of CONFIG: kernels, each beside probes of the machine")(
+                        "instead of CONFIG: kernels | pipelines, beside probes of the machine")(
       "filter", po::value<std::string>()->value_name("REGEX"), "only the suite's cases with such names")(
+      "list", "print the names of the suite's cases")(
       "quick", "tiny shapes, to see that the suite runs; the figures mean nothing")(
       "serve", "answer each line of stdin, a case's name, with a sample in JSON");
 }
 
 int run_suite(const po::variables_map& values) {
   const std::string suite = values["suite"].as<std::string>();
-  const std::vector<std::string> suites{"kernels"};
+  const std::vector<std::string> suites{"kernels", "pipelines"};
   if (std::find(suites.begin(), suites.end(), suite) == suites.end()) {
     throw UserError(
         "--suite: there is no such suite",
@@ -141,15 +144,23 @@ int run_suite(const po::variables_map& values) {
   measure::KernelBenchOptions options;
   options.rounds = values["repeats"].as<int>();
   options.quick = values.count("quick") != 0;
-  const auto cases = filtered(measure::kernel_cases(options.quick),
-                              values.count("filter") != 0 ? values["filter"].as<std::string>() : "");
+  const bool kernels_alone = suite == "kernels";
+  const auto cases =
+      filtered(kernels_alone ? measure::kernel_cases(options.quick) : measure::pipeline_cases(options.quick),
+               values.count("filter") != 0 ? values["filter"].as<std::string>() : "");
+  if (values.count("list") != 0) {
+    for (const KernelCase& subject : cases) std::cout << subject.name << "\n";
+    return 0;
+  }
   measure::CaseContext context;
   context.kernels = &kernels::active_table();
+  const plugin::Catalog catalog = kernels_alone ? plugin::Catalog() : load_catalog(values, {});
+  context.catalog = &catalog;
   context.pool_bytes = options.quick ? 0 : measure::default_pool_bytes();
-  if (values.count("serve") != 0) return serve(cases, context, options);
+  if (values.count("serve") != 0) return serve(suite, cases, context, options);
 
   if (values.count("json") != 0) {
-    Json json = heading(context, options);
+    Json json = heading(suite, context, options);
     json["cases"] = Json::array();
     measure::bench_kernels(cases, context, options, [&](const std::vector<KernelBenchRecord>& records) {
       for (const auto& record : records) json["cases"].push_back(to_json(record));
@@ -161,7 +172,7 @@ int run_suite(const po::variables_map& values) {
   fmt::print("{}, {} threads, {}, {} rounds, a probe before and after each sample\n\n",
              machine["cpu"].get<std::string>(), base::thread_count(), context.kernels->target,
              options.rounds);
-  fmt::print(row_format, "case", "median", "min", "max", "GFLOP/s", "GB/s", "% of FMA", "% of read",
+  fmt::print(row_format, "case", "median", "min", "max", "busy", "GFLOP/s", "GB/s", "% of FMA", "% of read",
              "times faster than");
   measure::bench_kernels(cases, context, options, print_family);
   return 0;

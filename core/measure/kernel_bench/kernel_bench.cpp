@@ -21,7 +21,9 @@ void bench_family(const std::vector<KernelCase>& cases, CaseContext& context, Ro
   std::vector<CaseSampler> samplers;
   for (const KernelCase& subject : cases) {
     samplers.emplace_back(subject, context, options.quick);
-    records.push_back({subject, samplers.back().note(), samplers.back().threads(), samplers.back().calls()});
+    const CaseSampler& sampler = samplers.back();
+    records.push_back({subject, sampler.note(), sampler.threads(), sampler.calls()});
+    if (sampler.bytes() > 0) records.back().subject.bytes = sampler.bytes();
   }
   for (int round = 0; round < options.rounds; ++round) {
     for (size_t i = 0; i < samplers.size(); ++i) {

@@ -53,6 +53,7 @@ class CaseSampler {
   int threads() const { return threads_; }
   int64_t calls() const { return calls_; }
   const std::string& note() const { return prepared_.note; }
+  double bytes() const { return prepared_.bytes; }
 
  private:
   PreparedCase prepared_;

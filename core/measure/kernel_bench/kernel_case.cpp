@@ -9,7 +9,8 @@
 namespace attnlab::measure {
 namespace {
 
-constexpr int64_t block = int64_t{1} << 20;
+/// Odd, so that no key is the repetition of another.
+constexpr int64_t block = (int64_t{1} << 20) - 3;
 
 /// Drawn once and repeated: arithmetic does not care, and a gigabyte of draws takes seconds.
 void fill(float* values, int64_t count) {

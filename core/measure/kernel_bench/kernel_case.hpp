@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/kernels/table.hpp"
+#include "core/plugin/catalog.hpp"
 
 namespace attnlab::measure {
 
@@ -44,7 +45,8 @@ class KvPool {
 /// What the cases of a run work with. [main thread]
 struct CaseContext {
   const kernels::KernelTable* kernels = nullptr;
-  int64_t pool_bytes = 0;  ///< of each pool of keys and values
+  int64_t pool_bytes = 0;                    ///< of each pool of keys and values
+  const plugin::Catalog* catalog = nullptr;  ///< for pipelines
 
   /// A pool of as many layers as fit, at least one; the same one while a case of this shape holds it.
   std::shared_ptr<const KvPool> kv(const KvShape& shape);
@@ -59,6 +61,7 @@ struct PreparedCase {
   std::function<void()> call;  ///< the work, on the next place of its pool
   int64_t places = 0;          ///< calls after which the pool begins again; 0: caches may hold its memory
   std::string note;
+  double bytes = 0;  ///< as KernelCase::bytes, where only the memory tells
 };
 
 /// One kernel on one shape.
@@ -72,10 +75,12 @@ struct KernelCase {
   std::function<PreparedCase(CaseContext&)> make;
 };
 
-/// All cases, family by family. `quick`: tiny shapes, to see that everything runs.
+/// All kernels, family by family. `quick`: tiny shapes, to see that everything runs.
 std::vector<KernelCase> kernel_cases(bool quick);
+/// Whole pipelines, each against the bare kernel on the lists that it chooses. They need a catalog.
+std::vector<KernelCase> pipeline_cases(bool quick);
 
-// The families, one file each.
+// The families of kernels, one file each.
 void add_prefill_cases(bool quick, std::vector<KernelCase>& cases);
 void add_decode_cases(bool quick, std::vector<KernelCase>& cases);
 void add_logits_cases(bool quick, std::vector<KernelCase>& cases);

@@ -1,6 +1,6 @@
 #include "core/measure/kernel_bench/roof.hpp"
 
-#include <unistd.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <atomic>
@@ -96,7 +96,14 @@ double RoofProbe::sample_read(int threads) {
 }
 
 int64_t last_level_cache_bytes() {
-  return std::max({::sysconf(_SC_LEVEL2_CACHE_SIZE), ::sysconf(_SC_LEVEL3_CACHE_SIZE), 0L});
+  int64_t largest = 0;
+  for (int index = 0;; ++index) {
+    // "32768K"
+    std::ifstream size(fmt::format("/sys/devices/system/cpu/cpu0/cache/index{}/size", index));
+    int64_t kibibytes = 0;
+    if (!(size >> kibibytes)) return largest;
+    largest = std::max(largest, kibibytes * 1024);
+  }
 }
 
 int64_t available_memory_bytes() {
