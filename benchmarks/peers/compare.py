@@ -43,12 +43,14 @@ class Ours:
 class Peer:
     """A function of this process, called as often as a sample of some milliseconds needs."""
 
-    def __init__(self, name, call, quick):
+    def __init__(self, name, call, arguments):
         self.name = name
         self.call = call
+        # As attnlab does: on one thread, time is CPU time.
+        self.on_cpu_clock = arguments.threads == 1
         self.calls = 1
         call()
-        if not quick:
+        if not arguments.quick:
             self.calls = max(1, round(SAMPLE_SECONDS / self.sample()[0]))
 
     def sample(self):
@@ -56,7 +58,7 @@ class Peer:
         for _ in range(self.calls):
             self.call()
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        return wall / self.calls, cpu / wall
+        return (cpu if self.on_cpu_clock else wall) / self.calls, cpu / wall
 
 
 def suite_command(arguments):
@@ -146,7 +148,7 @@ def main():
         ours = Ours(arguments, case)
         heading = {key: ours.heading[key] for key in ("machine", "build", "simd_target")}
         for name, make in makers or [(None, None)]:
-            peer = Peer(name, make(), arguments.quick) if make else None
+            peer = Peer(name, make(), arguments) if make else None
             results.append(record(case, alternate(ours, peer, arguments.rounds), peer, arguments.threads))
             if not arguments.json:
                 print_record(results[-1])

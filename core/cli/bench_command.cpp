@@ -28,6 +28,9 @@ int run(const po::variables_map& values) {
   const base::ThreadLimit threads(thread_option(values));
   simd_option(values);
   if (values.count("suite") != 0) return run_suite(values);
+  for (const char* option : {"filter", "list", "quick", "serve"}) {
+    if (values.count(option) != 0) throw base::UserError(fmt::format("--{} goes with --suite", option));
+  }
   if (positional(values).empty()) {
     throw base::UserError("bench needs a CONFIG or --suite", {.suggestion = "see attnlab help bench"});
   }

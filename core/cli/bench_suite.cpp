@@ -141,6 +141,9 @@ int run_suite(const po::variables_map& values) {
         "--suite: there is no such suite",
         {.found = suite, .allowed = base::join(suites), .suggestion = base::did_you_mean(suite, suites)});
   }
+  if (!positional(values).empty()) {
+    throw UserError("--suite goes without a CONFIG", {.found = base::join(positional(values))});
+  }
   measure::KernelBenchOptions options;
   options.rounds = values["repeats"].as<int>();
   options.quick = values.count("quick") != 0;

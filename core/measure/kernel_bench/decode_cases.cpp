@@ -43,13 +43,13 @@ std::vector<int32_t> draw_list(int64_t keys, int64_t count, const std::vector<in
   return list;
 }
 
-/// Lists of a density, of each KV head, or of each query head: then the lists of a group share two thirds of
+/// Sets of lists of a density, of each KV head, or of each query head: then the lists of a group share two thirds of
 /// their keys, so that their union is half of their sum. The top 5 % and 10 % of four heads of stories260K
 /// over a story of 1769 tokens have a union of 0.53 and 0.49 of the sum.
-std::vector<Lists> draw_lists(const Shape& shape, double density, bool per_head) {
+std::vector<Lists> draw_lists(const Shape& shape, double density, bool per_head, int64_t set_count) {
   std::mt19937_64 random(1);
   const auto count = std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(shape.keys) * density));
-  std::vector<Lists> sets(list_sets);
+  std::vector<Lists> sets(static_cast<size_t>(set_count));
   for (Lists& lists : sets) {
     for (int64_t head = 0; head < shape.kv_heads; ++head) {
       if (!per_head) {
@@ -162,13 +162,13 @@ KernelCase sparse_case(const Shape& shape, double density, bool per_head) {
       fmt::format("sparse/f32/{}/{}/{:g}%", per_head ? "per_head" : "shared", shape.text(), density * 100);
   sparse.family = "decode";
   sparse.baseline = "decode/f32/" + shape.text();
-  const Lists lists = draw_lists(shape, density, per_head).front();
+  const Lists lists = draw_lists(shape, density, per_head, 1).front();
   const auto [sum, united] = sum_and_union(shape, lists);
   sparse.bytes = static_cast<double>(united) * shape.row_bytes();
   sparse.flops = 4.0 * static_cast<double>(shape.head_dim * sum * (per_head ? 1 : shape.group()));
   const double overlap = static_cast<double>(united) / static_cast<double>(sum);
   sparse.make = [shape, density, per_head, overlap](CaseContext& context) {
-    const Decode decode(shape, draw_lists(shape, density, per_head), context);
+    const Decode decode(shape, draw_lists(shape, density, per_head, list_sets), context);
     // A layer meets other lists when its turn comes again.
     return PreparedCase{decode, decode.layers() * list_sets,
                         per_head ? fmt::format("a group's lists: union {:.2f} of the sum", overlap) : ""};

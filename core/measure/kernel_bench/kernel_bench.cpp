@@ -52,7 +52,8 @@ void bench_family(const std::vector<KernelCase>& cases, CaseContext& context, Ro
 
 Spread spread(std::vector<double> values) {
   std::sort(values.begin(), values.end());
-  return {values[values.size() / 2], values.front(), values.back()};
+  const size_t size = values.size();
+  return {(values[(size - 1) / 2] + values[size / 2]) / 2, values.front(), values.back()};
 }
 
 std::vector<double> KernelBenchRecord::share_of_flops() const {
