@@ -48,7 +48,7 @@ std::vector<KernelCase> filtered(const std::vector<KernelCase>& cases, const std
 
 /// Three significant digits and a unit.
 std::string time_text(double seconds) {
-  if (seconds < 1e-3) return fmt::format("{:.3g} us", seconds * 1e6);
+  if (seconds < 1e-3) return fmt::format("{:.3g} µs", seconds * 1e6);
   return seconds < 1 ? fmt::format("{:.3g} ms", seconds * 1e3) : fmt::format("{:.3g} s", seconds);
 }
 
@@ -172,8 +172,9 @@ int run_suite(const po::variables_map& values) {
     return 0;
   }
   const Json machine = measure::describe_machine();
-  fmt::print("{}, {} threads, {}, {} rounds, a probe before and after each sample\n\n",
-             machine["cpu"].get<std::string>(), base::thread_count(), context.kernels->target,
+  const int threads = base::thread_count();
+  fmt::print("{}, {} thread{}, {}, {} rounds, a probe before and after each sample\n\n",
+             machine["cpu"].get<std::string>(), threads, threads == 1 ? "" : "s", context.kernels->target,
              options.rounds);
   fmt::print(row_format, "case", "median", "min", "max", "busy", "GFLOP/s", "GB/s", "% of FMA", "% of read",
              "times faster than");

@@ -43,9 +43,9 @@ std::vector<int32_t> draw_list(int64_t keys, int64_t count, const std::vector<in
   return list;
 }
 
-/// Sets of lists of a density, of each KV head, or of each query head: then the lists of a group share two thirds of
-/// their keys, so that their union is half of their sum. The top 5 % and 10 % of four heads of stories260K
-/// over a story of 1769 tokens have a union of 0.53 and 0.49 of the sum.
+/// Sets of lists of a density, of each KV head, or of each query head: then the lists of a group share two
+/// thirds of their keys, so that their union is half of their sum. The top 5 % and 10 % of four heads of
+/// stories260K over a story of 1769 tokens have a union of 0.53 and 0.49 of the sum.
 std::vector<Lists> draw_lists(const Shape& shape, double density, bool per_head, int64_t set_count) {
   std::mt19937_64 random(1);
   const auto count = std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(shape.keys) * density));
