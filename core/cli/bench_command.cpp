@@ -70,30 +70,23 @@ int run(const po::variables_map& values) {
 }  // namespace
 
 Command bench_command() {
-  return {
-      .name = "bench",
-      .arguments = "[CONFIG]",
-      .summary = "Time the pipelines of a config, or the kernels by themselves.",
-      .details =
-          "With CONFIG: attends the last --queries queries (default: all in prefill, 1 otherwise) of the "
-          "first\n"
-          "layer with each pipeline alone, in alternation. Time covers selection and attention; key-side "
-          "state is\n"
-          "built before. KV stays in the caches between rounds when it fits: use a problem larger than the\n"
-          "last-level cache to see memory speed.\n\n"
-          "With --suite kernels: times single kernels. Cases of a family alternate, round by round, and "
-          "before and\n"
-          "after each sample the peak rate of multiply-adds and the bandwidth of reading memory are probed "
-          "with as\n"
-          "many threads: shares are medians (least-most) over the rounds. Keys, values and lists come from a "
-          "pool\n"
-          "larger than the last-level cache. On one thread, time is CPU time. Seconds of a case in which "
-          "others use\n"
-          "the CPU as well say little, ratios of alternating cases more.",
-      .options = options,
-      .run = run,
-      .min_arguments = 0,
-      .max_arguments = 1};
+  return {.name = "bench",
+          .arguments = "[CONFIG]",
+          .summary = "Time the pipelines of a config, or the kernels by themselves.",
+          .details =
+              "With CONFIG: attends the last --queries queries (default: all in prefill, 1 otherwise) of\n"
+              "the first layer with each pipeline alone, in alternation. Time covers selection and\n"
+              "attention; key-side state is built before. KV stays in the caches between rounds when it\n"
+              "fits: use a problem larger than the last-level cache to see memory speed.\n\n"
+              "With --suite: times single kernels, or whole pipelines against attention to what they\n"
+              "chose. Cases of a family alternate, round by round. Before and after each sample the peak\n"
+              "rate of multiply-adds and the bandwidth of reading memory are probed with as many threads:\n"
+              "shares are medians (least-most) over the rounds. Keys, values and lists come from a pool\n"
+              "larger than the last-level cache. On one thread, time is CPU time.",
+          .options = options,
+          .run = run,
+          .min_arguments = 0,
+          .max_arguments = 1};
 }
 
 }  // namespace attnlab::cli
