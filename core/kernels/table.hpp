@@ -5,12 +5,14 @@
 #include <vector>
 
 #include "core/kernels/attention/attend.hpp"
+#include "core/kernels/gemm/gemm_tile.hpp"
+#include "core/kernels/linear/linear_tile.hpp"
 #include "core/kernels/probe/probe.hpp"
 
 namespace attnlab::kernels {
 
 /// The kernels of all families for one target.
-struct KernelTable : AttendKernels, ProbeKernels {
+struct KernelTable : AttendKernels, ProbeKernels, GemmKernels, LinearKernels {
   const char* target = "";  ///< Highway's name: "AVX3", "AVX2", "SSE4", "SCALAR" ...
 };
 
