@@ -85,5 +85,7 @@ void add_prefill_cases(bool quick, std::vector<KernelCase>& cases);
 void add_decode_cases(bool quick, std::vector<KernelCase>& cases);
 void add_logits_cases(bool quick, std::vector<KernelCase>& cases);
 void add_selection_cases(bool quick, std::vector<KernelCase>& cases);
+void add_gemm_cases(bool quick, std::vector<KernelCase>& cases);
+void add_linear_cases(bool quick, std::vector<KernelCase>& cases);
 
 }  // namespace attnlab::measure
