@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "core/kernels/table.hpp"
 #include "core/plugin/crash.hpp"
 #include "core/plugin/probe.hpp"
 
@@ -157,6 +158,25 @@ int thread_option(const po::variables_map& values) {
   return threads;
 }
 
+void add_simd_option(po::options_description& options) {
+  options.add_options()(
+      "simd", po::value<std::string>()->value_name("TARGET"),
+      "instructions of the kernels, such as avx3, avx2, sse4 or scalar; default: this CPU's best");
+}
+
+void simd_option(const po::variables_map& values) {
+  if (values.count("simd") == 0) return;
+  const std::string name = values["simd"].as<std::string>();
+  const kernels::KernelTable* table = kernels::find_table(name);
+  if (table == nullptr) {
+    const auto names = kernels::table_names();
+    throw UserError(
+        "--simd: this CPU or program has no such instructions",
+        {.found = name, .allowed = base::join(names), .suggestion = base::did_you_mean(name, names)});
+  }
+  kernels::set_active_table(*table);
+}
+
 config::Document input_document(const std::string& path) {
   if (path.ends_with(".json")) return config::Document::load(path);
   config::Document document;
@@ -183,6 +203,7 @@ const std::vector<Command>& commands() {
                                            train_hash_command(),
                                            calibrate_command(),
                                            verify_sampling_command(),
+                                           doctor_command(),
                                            plugin_list_command(),
                                            plugin_info_command(),
                                            plugin_schema_command(),

@@ -70,6 +70,9 @@ io::Json parse_index_list(const std::string& option, const std::string& text);
 std::vector<int> layers_option(const po::variables_map& values, const data::Source& source);
 /// --threads, checked: 0 means all cores.
 int thread_option(const po::variables_map& values);
+void add_simd_option(po::options_description& options);
+/// Makes the kernels of --simd the active ones.
+void simd_option(const po::variables_map& values);
 
 // The commands, one file each.
 Command run_command();
@@ -78,6 +81,7 @@ Command bench_command();
 Command train_hash_command();
 Command calibrate_command();
 Command verify_sampling_command();
+Command doctor_command();
 Command plugin_list_command();
 Command plugin_info_command();
 Command plugin_doctor_command();

@@ -46,6 +46,7 @@ void options(po::options_description& table) {
       "a plugin that does not return from a call for so long hangs (0: wait for ever)")(
       "format", po::value<std::string>()->value_name("F")->default_value("table"),
       "stdout: table | json | csv")("quiet", "no progress");
+  add_simd_option(table);
 }
 
 measure::DumpChoice parse_dump(const po::variables_map& values) {
@@ -207,6 +208,7 @@ int run(const po::variables_map& values) {
   ChildFailures failures;
   if (values.count("failures") != 0) failures = ChildFailures::read(values["failures"].as<std::string>());
   const base::ThreadLimit threads(thread_option(values));
+  simd_option(values);
   const config::Document document = load_document(values);
   const plugin::Catalog catalog = load_catalog(values, config::plugin_folders(document));
   const config::RunPlan plan = config::resolve(document, catalog);
@@ -217,7 +219,7 @@ int run(const po::variables_map& values) {
   const auto source = open_input(plan.input, document);
 
   measure::ExperimentOptions experiment;
-  experiment.execution.kernels = &kernels::best_table();
+  experiment.execution.kernels = &kernels::active_table();
   experiment.execution.tile_bytes = values["tile-bytes"].as<int64_t>();
   experiment.dump = parse_dump(values);
   experiment.max_dump_bytes = static_cast<uint64_t>(values["max-dump-bytes"].as<int64_t>());
@@ -249,7 +251,7 @@ int run(const po::variables_map& values) {
   provenance["plugins"] = inputs.plugins;
   provenance["build"] = measure::describe_build();
   provenance["machine"] = measure::describe_machine();
-  provenance["simd_target"] = kernels::best_table().target;
+  provenance["simd_target"] = kernels::active_table().target;
   provenance["threads"] = base::thread_count();
   provenance["seed"] = plan.seed;
   provenance["warnings"] = warnings;

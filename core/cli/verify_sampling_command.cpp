@@ -138,7 +138,7 @@ int run(const po::variables_map& values) {
   if (!folder.empty()) io::create_directories(folder);
 
   Progress progress("attnlab verify-sampling", values.count("quiet") != 0);
-  verify.execution.kernels = &kernels::best_table();
+  verify.execution.kernels = &kernels::active_table();
   verify.execution.tile_bytes = values["tile-bytes"].as<int64_t>();
   verify.on_progress = [&](int64_t done, int64_t total) { progress.update(done, total); };
   verify.cancelled = interrupted;

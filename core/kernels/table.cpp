@@ -8,8 +8,8 @@ namespace attnlab::kernels {
 namespace {
 
 KernelTable make_table(SimdTarget target) {
-  return {attend_kernels(target),  packed_kernels(target), gemm_kernels(target),   linear_kernels(target),
-          hamming_kernels(target), lut_kernels(target),    hwy::TargetName(target)};
+  return {attend_kernels(target), packed_kernels(target),  gemm_kernels(target), linear_kernels(target),
+          probe_kernels(target),  hamming_kernels(target), lut_kernels(target),  hwy::TargetName(target)};
 }
 
 std::string lower_case(std::string name) {

@@ -8,12 +8,19 @@
 #include "core/kernels/attention/packed.hpp"
 #include "core/kernels/gemm/gemm_tile.hpp"
 #include "core/kernels/linear/linear_tile.hpp"
+#include "core/kernels/probe/probe.hpp"
 #include "core/kernels/scoring/scoring.hpp"
 
 namespace attnlab::kernels {
 
 /// The kernels of all families for one target.
-struct KernelTable : AttendKernels, PackedKernels, GemmKernels, LinearKernels, HammingKernels, LutKernels {
+struct KernelTable : AttendKernels,
+                     PackedKernels,
+                     GemmKernels,
+                     LinearKernels,
+                     ProbeKernels,
+                     HammingKernels,
+                     LutKernels {
   const char* target = "";  ///< Highway's name: "AVX3", "AVX2", "SSE4", "SCALAR" ...
 };
 
