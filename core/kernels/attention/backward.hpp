@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "core/kernels/attention/backward_arguments.hpp"
 #include "core/kernels/simd/target.hpp"
@@ -60,5 +61,11 @@ const BackwardKernels& backward_kernels(SimdTarget target);
 /// All gradients of a dense problem. Threads share out (key block, batch, KV head); a result's bits do not
 /// depend on their number. Memory: about 1 MiB a thread at 128 channels, and two floats a query row.
 void dense_backward(const BackwardKernels& kernels, const DenseBackwardArguments& arguments);
+
+/// The gradients of sparse attention. `heads[h]` are calls that may add to the same keys: they run in order
+/// on one thread, so that sums have one order. Different heads run at the same time and must not share
+/// gradients.
+void sparse_backward(const BackwardKernels& kernels,
+                     std::span<const std::span<const AttendBackwardArguments>> heads);
 
 }  // namespace attnlab::kernels

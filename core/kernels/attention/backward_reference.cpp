@@ -95,4 +95,41 @@ DenseGradients dense_backward(const DenseBackwardArguments& a) {
   return result;
 }
 
+AttendGradients attend_backward(const AttendBackwardArguments& a, int64_t keys) {
+  const AttendArguments& f = a.forward;
+  AttendGradients result;
+  result.query.resize(f.rows * f.head_dim);
+  for (int64_t s = 0; s < f.segment_count; ++s) {
+    result.key.emplace_back(keys * f.head_dim);
+    result.value.emplace_back(keys * f.value_dim);
+    result.log_weight.emplace_back(f.segments[s].id_count);
+  }
+  for (int64_t r = 0; r < f.rows; ++r) {
+    std::vector<Entry> entries;
+    const auto add = [&](int64_t s, int64_t id, double log_weight, double* grad_log_weight) {
+      const Segment& segment = f.segments[s];
+      const double bias = f.bias == nullptr || f.bias[r] == nullptr ? 0.0 : f.bias[r][id];
+      entries.push_back({segment.key + id * segment.key_stride, segment.value + id * segment.value_stride,
+                         bias + log_weight, result.key[s].data() + id * f.head_dim,
+                         result.value[s].data() + id * f.value_dim, grad_log_weight});
+    };
+    for (int64_t s = 0; s < f.segment_count; ++s) {
+      const Segment& segment = f.segments[s];
+      for (int64_t i = 0; i < segment.run_count; ++i) {
+        for (int64_t id = segment.runs[i].begin; id < segment.runs[i].end; ++id) add(s, id, 0, nullptr);
+      }
+      for (int64_t i = 0; i < segment.id_count; ++i) {
+        add(s, segment.ids[i], segment.log_weight == nullptr ? 0.0 : segment.log_weight[i],
+            &result.log_weight[s][i]);
+      }
+    }
+    const Row row{f.query + r * f.query_stride, a.grad_out + r * a.grad_out_stride,
+                  a.grad_lse == nullptr ? 0.0 : a.grad_lse[r],
+                  f.sink_logit == nullptr ? kMinusInfinity : f.sink_logit[r],
+                  result.query.data() + r * f.head_dim};
+    result.sink_logit.push_back(add_row(row, entries, f.head_dim, f.value_dim, f.scale));
+  }
+  return result;
+}
+
 }  // namespace attnlab::kernels::reference

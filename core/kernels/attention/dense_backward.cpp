@@ -1,52 +1,13 @@
 #include <algorithm>
 #include <atomic>
-#include <cmath>
-#include <cstdlib>
-#include <limits>
-#include <memory>
-#include <new>
 #include <vector>
 
 #include "core/base/parallel.hpp"
 #include "core/kernels/attention/backward.hpp"
-#include "core/kernels/attention/entry_cursor.hpp"
+#include "core/kernels/attention/backward_scratch.hpp"
 
 namespace attnlab::kernels {
 namespace {
-
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-
-/// One buffer per worker slot, allocated when a worker first needs it.
-class Scratch {
- public:
-  explicit Scratch(int64_t floats) : floats_(floats), slots_(static_cast<size_t>(base::worker_slots())) {}
-
-  float* of(int worker) {
-    auto& slot = slots_[static_cast<size_t>(worker)];
-    if (slot == nullptr) {
-      const size_t bytes = (static_cast<size_t>(floats_) * sizeof(float) + 63) / 64 * 64;
-      slot.reset(static_cast<float*>(std::aligned_alloc(64, bytes)));
-      if (slot == nullptr) throw std::bad_alloc();
-    }
-    return slot.get();
-  }
-
- private:
-  struct Free {
-    void operator()(float* memory) const { std::free(memory); }
-  };
-  int64_t floats_;
-  std::vector<std::unique_ptr<float, Free>> slots_;
-};
-
-/// The lse that makes every weight of a row without keys 0.
-float usable_lse(float lse) {
-  return lse == -kInfinity ? kInfinity : lse;
-}
-
-float sink_gradient(float sink_logit, float lse, float delta) {
-  return lse == kInfinity ? 0.0F : -std::exp(sink_logit - lse) * delta;
-}
 
 /// dense_backward. A cell is a block of query rows of one head with a block of keys. A task is the cells of
 /// one block of keys, of all heads of the group one after the other; it owns dk and dv. Cells that add to the
@@ -181,7 +142,7 @@ class DenseBackward {
   const int64_t group_;
   const int64_t row_blocks_;
   const int64_t key_blocks_;
-  Scratch scratch_;
+  WorkerScratch scratch_;
   std::vector<float> lse_, delta_;          ///< [batches, query_heads, queries]
   std::vector<std::atomic<int64_t>> done_;  ///< [key_blocks, batches, kv_heads]: cells that a task has passed
 };
