@@ -6,7 +6,8 @@ namespace attnlab::kernels {
 namespace {
 
 KernelTable make_table(SimdTarget target) {
-  return {attend_kernels(target), backward_kernels(target), hwy::TargetName(target)};
+  return {attend_kernels(target), backward_kernels(target), hwy::TargetName(target),
+          (target & (HWY_AVX3 | HWY_AVX3_DL)) != 0 ? amx_kernels() : nullptr};
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "core/kernels/amx/prefill.hpp"
 #include "core/kernels/attention/attend.hpp"
 #include "core/kernels/attention/backward.hpp"
 
@@ -10,7 +11,8 @@ namespace attnlab::kernels {
 
 /// The kernels of all families for one target.
 struct KernelTable : AttendKernels, BackwardKernels {
-  const char* target = "";  ///< Highway's name: "AVX3", "AVX2", "SSE4", "SCALAR" ...
+  const char* target = "";          ///< Highway's name: "AVX3", "AVX2", "SSE4", "SCALAR" ...
+  const AmxKernels* amx = nullptr;  ///< only beside AVX3 or better, on a CPU that has AMX
 };
 
 /// The table of the best target of this CPU: all_tables().front(), found once. Thread-safe.

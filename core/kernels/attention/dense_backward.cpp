@@ -41,8 +41,7 @@ class DenseBackward {
     return static_cast<size_t>((batch * a_.query_heads + head) * a_.queries + row);
   }
   int64_t seen(int64_t batch, int64_t row) const {
-    const int64_t count = valid(batch);
-    return a_.causal ? std::clamp<int64_t>(row + count - a_.queries + 1, 0, count) : count;
+    return seen_keys(row, a_.queries, valid(batch), a_.causal);
   }
 
   void start_head(int64_t batch, int64_t head) {
@@ -118,9 +117,9 @@ class DenseBackward {
 
   void run_cell(const BackwardKeys& keys, int64_t batch, int64_t head, int64_t first, int64_t rows,
                 int64_t key_begin, float* scratch) {
-    int64_t seen_keys[kBackwardRows];
+    int64_t visible[kBackwardRows];
     for (int64_t r = 0; r < rows; ++r)
-      seen_keys[r] = std::clamp<int64_t>(seen(batch, first + r) - key_begin, 0, keys.count);
+      visible[r] = std::clamp<int64_t>(seen(batch, first + r) - key_begin, 0, keys.count);
     BackwardRows block;
     block.query = a_.query.row(batch, head, first);
     block.query_stride = a_.query.row_stride;
@@ -129,7 +128,7 @@ class DenseBackward {
     block.rows = rows;
     block.lse = lse_.data() + row_index(batch, head, first);
     block.delta = delta_.data() + row_index(batch, head, first);
-    block.seen = seen_keys;
+    block.seen = visible;
     if (a_.bias.data != nullptr) block.bias = a_.bias.row(batch, head, first) + key_begin;
     block.bias_stride = a_.bias.row_stride;
     block.grad_query = a_.grad_query.row(batch, head, first);
