@@ -49,11 +49,11 @@ struct Shape {
 /// are NaN.
 struct Rows {
   Rows() = default;
-  Rows(int64_t batches, int64_t heads, int64_t rows, int64_t size, int64_t padding)
-      : heads(heads),
-        rows(rows),
-        size(size),
-        stride(size + padding),
+  Rows(int64_t batches, int64_t head_count, int64_t row_count, int64_t row_size, int64_t padding)
+      : heads(head_count),
+        rows(row_count),
+        size(row_size),
+        stride(row_size + padding),
         values(batches * heads * rows * stride, kNan) {}
 
   void fill(std::mt19937& random) {

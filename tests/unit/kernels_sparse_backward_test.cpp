@@ -139,12 +139,13 @@ TEST_P(SparseBackward, EqualsReference) {
   if (c.sink) expect_near(g.grad_sink.data(), expected.sink_logit.data(), c.rows, "sink");
 }
 
-/// Every third of the forward's cases: all row, key and channel counts occur.
+/// A third of the forward's cases, in which all key and channel counts occur, and those of many rows.
 std::vector<Case> backward_cases() {
   std::vector<Case> cases;
   const std::vector<Case> all = test::all_cases();
   for (size_t i = 0; i < all.size(); ++i) {
-    if (i % 3 == i / 9 % 3 && all[i].head_dim <= 256) cases.push_back(all[i]);
+    if ((i % 3 == i / 9 % 3 || all[i].rows > kBackwardFewRows) && all[i].head_dim <= 256)
+      cases.push_back(all[i]);
   }
   return cases;
 }

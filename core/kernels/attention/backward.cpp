@@ -9,6 +9,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "core/kernels/attention/backward_few-inl.hpp"
 #include "core/kernels/simd/register_tile-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -34,8 +35,8 @@ struct Panels {
 
 /// What a block of keys keeps in scratch; offsets are multiples of 64 bytes.
 struct BackwardBlock {
-  BackwardBlock(int64_t head_dim, int64_t value_dim, float* scratch)
-      : channels(head_dim), values(value_dim), scratch(scratch) {
+  BackwardBlock(int64_t head_dim, int64_t value_dim, float* memory)
+      : channels(head_dim), values(value_dim), scratch(memory) {
     key_columns = take(kBackwardKeys * head_dim);
     value_columns = take(kBackwardKeys * value_dim);
     key = take(kBackwardKeys * channels.padded());
@@ -67,18 +68,48 @@ struct BackwardBlock {
   float* grad_logit;  ///< ds
 };
 
+#if HWY_TARGET == HWY_SCALAR
+inline constexpr int64_t kTransposed = 1;
+
+HWY_INLINE void transpose(const float* const* row, int64_t c, float* to) {
+  to[0] = row[0][c];
+}
+#else
+inline constexpr int64_t kTransposed = 4;
+
+/// to[i * kTileColumns + j] = row[j][c + i] for i and j below kTransposed.
+HWY_INLINE void transpose(const float* const* row, int64_t c, float* to) {
+  const hn::FixedTag<float, 4> d;
+  const auto v0 = hn::LoadU(d, row[0] + c);
+  const auto v1 = hn::LoadU(d, row[1] + c);
+  const auto v2 = hn::LoadU(d, row[2] + c);
+  const auto v3 = hn::LoadU(d, row[3] + c);
+  const auto low02 = hn::InterleaveLower(d, v0, v2);
+  const auto low13 = hn::InterleaveLower(d, v1, v3);
+  const auto high02 = hn::InterleaveUpper(d, v0, v2);
+  const auto high13 = hn::InterleaveUpper(d, v1, v3);
+  hn::StoreU(hn::InterleaveLower(d, low02, low13), d, to + 0 * kTileColumns);
+  hn::StoreU(hn::InterleaveUpper(d, low02, low13), d, to + 1 * kTileColumns);
+  hn::StoreU(hn::InterleaveLower(d, high02, high13), d, to + 2 * kTileColumns);
+  hn::StoreU(hn::InterleaveUpper(d, high02, high13), d, to + 3 * kTileColumns);
+}
+#endif
+
 /// [j / kTileColumns][c][j % kTileColumns] = row[j][c]; 0 for j from `count` to the end of the last tile.
 void pack_columns(const float* const* row, int64_t count, int64_t size, float* packed) {
-  for (int64_t first = 0; first < count; first += kTileColumns) {
-    float* tile = packed + first * size;
-    for (int64_t j = 0; j < kTileColumns; ++j) {
-      if (first + j < count) {
-        for (int64_t c = 0; c < size; ++c) tile[c * kTileColumns + j] = row[first + j][c];
-      } else {
-        for (int64_t c = 0; c < size; ++c) tile[c * kTileColumns + j] = 0;
-      }
+  for (int64_t j = 0; j < count; j += kTransposed) {
+    float* to = packed + j / kTileColumns * kTileColumns * size + j % kTileColumns;
+    int64_t c = 0;
+    for (; j + kTransposed <= count && c + kTransposed <= size; c += kTransposed)
+      transpose(row + j, c, to + c * kTileColumns);
+    for (int64_t i = 0; i < std::min(kTransposed, count - j); ++i) {
+      for (int64_t rest = c; rest < size; ++rest) to[rest * kTileColumns + i] = row[j + i][rest];
     }
   }
+  const int64_t last = count % kTileColumns;
+  float* tile = packed + (count - last) * size;
+  for (int64_t c = 0; last != 0 && c < size; ++c)
+    std::fill(tile + c * kTileColumns + last, tile + (c + 1) * kTileColumns, 0.0F);
 }
 
 /// factor * row into row `at` of panels that are `height` rows high.
@@ -290,8 +321,8 @@ float backward_dot(const float* a, const float* b, int64_t size) {
 }
 
 const BackwardKernels& backward_table() {
-  static constexpr BackwardKernels table{backward_scratch, backward_begin, backward_rows, backward_end,
-                                         backward_dot};
+  static constexpr BackwardKernels table{backward_scratch, backward_begin, backward_rows,
+                                         backward_end,     backward_few,   backward_dot};
   return table;
 }
 

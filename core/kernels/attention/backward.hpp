@@ -12,6 +12,8 @@ namespace attnlab::kernels {
 /// Most keys and most query rows that one call of the kernels below handles.
 inline constexpr int64_t kBackwardKeys = 192;
 inline constexpr int64_t kBackwardRows = 96;
+/// Up to so many rows, backward_few is faster.
+inline constexpr int64_t kBackwardFewRows = 16;
 
 /// Up to kBackwardKeys keys, wherever they lie.
 struct BackwardKeys {
@@ -52,6 +54,10 @@ struct BackwardKernels {
   void (*backward_rows)(const BackwardKeys&, const BackwardRows&, float* scratch) = nullptr;
   /// Adds the gradients to grad_key[i] and grad_value[i], i ascending.
   void (*backward_end)(const BackwardKeys&, const float* scratch, float* const* grad_key,
+                       float* const* grad_value) = nullptr;
+  /// All of this for up to kBackwardFewRows rows, without scratch; a row sees all keys and `seen` is not
+  /// read.
+  void (*backward_few)(const BackwardKeys&, const BackwardRows&, float* const* grad_key,
                        float* const* grad_value) = nullptr;
   float (*backward_dot)(const float* a, const float* b, int64_t size) = nullptr;
 };

@@ -68,20 +68,24 @@ class SparseBackward {
     if (count_ == 0) return;
     const BackwardKeys keys{key_, value_, count_, f_.head_dim, f_.value_dim, f_.scale};
     float grad_logit_sum[kBackwardKeys] = {};
-    kernels_.backward_begin(keys, scratch_);
-    for (int64_t first = 0; first < f_.rows; first += kBackwardRows) {
-      add_rows(keys, first, std::min(kBackwardRows, f_.rows - first), grad_logit_sum);
+    if (f_.rows <= kBackwardFewRows) {
+      kernels_.backward_few(keys, rows_from(0, f_.rows, grad_logit_sum), grad_key_, grad_value_);
+    } else {
+      kernels_.backward_begin(keys, scratch_);
+      for (int64_t first = 0; first < f_.rows; first += kBackwardRows) {
+        const int64_t rows = std::min(kBackwardRows, f_.rows - first);
+        kernels_.backward_rows(keys, rows_from(first, rows, grad_logit_sum), scratch_);
+      }
+      kernels_.backward_end(keys, scratch_, grad_key_, grad_value_);
     }
-    kernels_.backward_end(keys, scratch_, grad_key_, grad_value_);
     for (int64_t e = 0; e < count_; ++e) {
       if (grad_log_weight_[e] != nullptr) *grad_log_weight_[e] += grad_logit_sum[e];
     }
     count_ = 0;
   }
 
-  void add_rows(const BackwardKeys& keys, int64_t first, int64_t rows, float* grad_logit_sum) {
-    int64_t seen[kBackwardRows];
-    std::fill_n(seen, rows, count_);
+  BackwardRows rows_from(int64_t first, int64_t rows, float* grad_logit_sum) {
+    std::fill_n(seen_, rows, count_);
     BackwardRows block;
     block.query = f_.query + first * f_.query_stride;
     block.query_stride = f_.query_stride;
@@ -90,7 +94,7 @@ class SparseBackward {
     block.rows = rows;
     block.lse = lse_.data() + first;
     block.delta = delta_.data() + first;
-    block.seen = seen;
+    block.seen = seen_;
     if (gather_bias(first, rows)) block.bias = bias_.data();
     block.bias_stride = kBackwardKeys;
     block.grad_query = a_.grad_query + first * a_.grad_query_stride;
@@ -98,7 +102,7 @@ class SparseBackward {
     const auto wanted = [](const float* gradient) { return gradient != nullptr; };
     if (std::any_of(grad_log_weight_, grad_log_weight_ + count_, wanted))
       block.grad_logit_sum = grad_logit_sum;
-    kernels_.backward_rows(keys, block, scratch_);
+    return block;
   }
 
   /// Bias plus log weight of each row and entry into bias_; false when all are 0.
@@ -120,7 +124,8 @@ class SparseBackward {
   float* scratch_;
   std::vector<float> lse_, delta_;  ///< [rows]
   std::vector<float> bias_;         ///< [kBackwardRows, kBackwardKeys], once needed
-  int64_t count_ = 0;               ///< entries collected
+  int64_t seen_[kBackwardRows];
+  int64_t count_ = 0;  ///< entries collected
   const float* key_[kBackwardKeys];
   const float* value_[kBackwardKeys];
   float* grad_key_[kBackwardKeys];
