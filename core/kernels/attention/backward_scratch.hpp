@@ -7,7 +7,6 @@
 #include <limits>
 #include <memory>
 #include <new>
-#include <vector>
 
 #include "core/base/parallel.hpp"
 
@@ -15,28 +14,25 @@ namespace attnlab::kernels {
 
 inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-/// One 64-byte aligned buffer per worker slot, allocated when a worker first needs it.
+/// A 64-byte aligned buffer for each worker slot. All are allocated at once: a task that others wait for must
+/// not fail. Memory that no worker touches costs nothing.
 class WorkerScratch {
  public:
   explicit WorkerScratch(int64_t floats)
-      : floats_(floats), slots_(static_cast<size_t>(base::worker_slots())) {}
-
-  float* of(int worker) {
-    auto& slot = slots_[static_cast<size_t>(worker)];
-    if (slot == nullptr) {
-      const size_t bytes = (static_cast<size_t>(floats_) * sizeof(float) + 63) / 64 * 64;
-      slot.reset(static_cast<float*>(std::aligned_alloc(64, bytes)));
-      if (slot == nullptr) throw std::bad_alloc();
-    }
-    return slot.get();
+      : stride_((floats + 15) / 16 * 16),
+        memory_(static_cast<float*>(
+            std::aligned_alloc(64, static_cast<size_t>(stride_ * base::worker_slots()) * sizeof(float)))) {
+    if (memory_ == nullptr && stride_ > 0) throw std::bad_alloc();
   }
+
+  float* of(int worker) const { return memory_.get() + worker * stride_; }
 
  private:
   struct Free {
     void operator()(float* memory) const { std::free(memory); }
   };
-  int64_t floats_;
-  std::vector<std::unique_ptr<float, Free>> slots_;
+  int64_t stride_;
+  std::unique_ptr<float, Free> memory_;
 };
 
 /// The lse that makes every weight of a row without keys 0.
