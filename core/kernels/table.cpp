@@ -8,8 +8,11 @@ namespace attnlab::kernels {
 namespace {
 
 KernelTable make_table(SimdTarget target) {
-  return {attend_kernels(target), packed_kernels(target),  gemm_kernels(target), linear_kernels(target),
-          probe_kernels(target),  hamming_kernels(target), lut_kernels(target),  hwy::TargetName(target)};
+  return {attend_kernels(target),   packed_kernels(target),
+          backward_kernels(target), gemm_kernels(target),
+          linear_kernels(target),   probe_kernels(target),
+          hamming_kernels(target),  lut_kernels(target),
+          hwy::TargetName(target),  (target & (HWY_AVX3 | HWY_AVX3_DL)) != 0 ? amx_kernels() : nullptr};
 }
 
 std::string lower_case(std::string name) {

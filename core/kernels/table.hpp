@@ -4,7 +4,9 @@
 #include <string>
 #include <vector>
 
+#include "core/kernels/amx/prefill.hpp"
 #include "core/kernels/attention/attend.hpp"
+#include "core/kernels/attention/backward.hpp"
 #include "core/kernels/attention/packed.hpp"
 #include "core/kernels/gemm/gemm_tile.hpp"
 #include "core/kernels/linear/linear_tile.hpp"
@@ -16,12 +18,14 @@ namespace attnlab::kernels {
 /// The kernels of all families for one target.
 struct KernelTable : AttendKernels,
                      PackedKernels,
+                     BackwardKernels,
                      GemmKernels,
                      LinearKernels,
                      ProbeKernels,
                      HammingKernels,
                      LutKernels {
-  const char* target = "";  ///< Highway's name: "AVX3", "AVX2", "SSE4", "SCALAR" ...
+  const char* target = "";          ///< Highway's name: "AVX3", "AVX2", "SSE4", "SCALAR" ...
+  const AmxKernels* amx = nullptr;  ///< only beside AVX3 or better, on a CPU that has AMX
 };
 
 /// The table of the best target of this CPU: all_tables().front(), found once. Thread-safe.
