@@ -6,7 +6,7 @@ namespace attnlab::kernels {
 namespace {
 
 KernelTable make_table(SimdTarget target) {
-  return {attend_kernels(target), unite_kernels(target), hwy::TargetName(target)};
+  return {attend_kernels(target), scan_kernels(target), unite_kernels(target), hwy::TargetName(target)};
 }
 
 }  // namespace

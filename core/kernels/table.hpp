@@ -4,12 +4,13 @@
 #include <vector>
 
 #include "core/kernels/attention/attend.hpp"
+#include "core/kernels/selection/scan.hpp"
 #include "core/kernels/selection/unite.hpp"
 
 namespace attnlab::kernels {
 
 /// The kernels of all families for one target.
-struct KernelTable : AttendKernels, UniteKernels {
+struct KernelTable : AttendKernels, ScanKernels, UniteKernels {
   const char* target = "";  ///< Highway's name: "AVX3", "AVX2", "SSE4", "SCALAR" ...
 };
 
