@@ -83,25 +83,37 @@ Boundary<int64_t> kth_largest(const float* values, Kept kept, int64_t k, const S
   return find_boundary(values, kept, k, kernels.count_at_least, kernels, work);
 }
 
-/// A score that, judging by a sample, a few more than the k best candidates reach, or -inf.
-float sampled_floor(const float* scores, std::span<const Range> candidates, int64_t k,
-                    const ScanKernels& kernels) {
-  constexpr int64_t samples = 1024;
-  const int64_t all = count(candidates);
-  const int64_t stride = all / samples;
-  const double expected = static_cast<double>(k) / static_cast<double>(all) * samples;
-  const int64_t position =
-      static_cast<int64_t>(expected + 4 * std::sqrt(expected) + 4);  // four sigma on the safe side
-  if (stride < 4 || position >= samples) return -kInfinity;
-  float sample[samples + kScanPadding];
-  int64_t n = 0;
-  int64_t next = 0;
-  for (const Range& run : candidates) {
-    for (; next < run.size() && n < samples; next += stride) sample[n++] = scores[run.begin + next];
-    next -= run.size();
+/// Every stride-th score above -inf of many candidates; none of few, which no sample helps with.
+struct Sample {
+  static constexpr int64_t largest_size = 1024;
+
+  Sample(const float* scores, std::span<const Range> candidates, const ScanKernels& kernels)
+      : stride(count(candidates) / largest_size) {
+    if (stride < 4) return;
+    int64_t n = 0;
+    int64_t next = 0;
+    for (const Range& run : candidates) {
+      for (; next < run.size() && n < largest_size; next += stride) values[n++] = scores[run.begin + next];
+      next -= run.size();
+    }
+    kept = kernels.part(values, n, std::numeric_limits<float>::lowest(), true, values);
   }
-  const Kept kept = kernels.part(sample, n, -kInfinity, true, sample);
-  return kept.count <= position ? -kInfinity : kth_largest(sample, kept, position + 1, kernels, sample).score;
+
+  int64_t stride;
+  Kept kept;
+  float values[largest_size + kScanPadding];
+};
+
+/// A score that, judging by a sample, a few more than the k best candidates reach, or -inf.
+float floor_for_count(const float* scores, std::span<const Range> candidates, int64_t k,
+                      const ScanKernels& kernels) {
+  Sample sample(scores, candidates, kernels);
+  const double expected =
+      static_cast<double>(k) / static_cast<double>(count(candidates)) * Sample::largest_size;
+  const auto position =
+      static_cast<int64_t>(expected + 4 * std::sqrt(expected) + 4);  // four sigma on the safe side
+  if (sample.kept.count <= position) return -kInfinity;
+  return kth_largest(sample.values, sample.kept, position + 1, kernels, sample.values).score;
 }
 
 /// Collects the candidates with score >= floor in scratch.keys and scratch.values.
@@ -132,7 +144,7 @@ void top_k(const float* scores, std::span<const Range> candidates, int64_t k, Se
     append_at_least(scores, candidates, -kInfinity, kernels, chosen);
     return;
   }
-  Kept kept = collect(scores, candidates, sampled_floor(scores, candidates, k, kernels), kernels, scratch);
+  Kept kept = collect(scores, candidates, floor_for_count(scores, candidates, k, kernels), kernels, scratch);
   // The sample was not representative.
   if (kept.count < k) kept = collect(scores, candidates, -kInfinity, kernels, scratch);
   k = std::min(k, kept.count);
@@ -149,11 +161,26 @@ void top_p(const float* scores, std::span<const Range> candidates, double share,
     const Range all{0, static_cast<int32_t>(count)};
     return kernels.mass_at_least(values, {&all, 1}, floor, total_log_mass);
   };
-  const Kept kept = collect(scores, candidates, lowest, kernels, scratch);
-  if (kept.count == 0) return;
-  if (mass_from(scratch.values.data(), kept.count, lowest) < share) {
-    chosen.insert(chosen.end(), scratch.keys.begin(), scratch.keys.begin() + kept.count);
-    return;
+  // A score below which, judging by a sample, lies half of the mass that is not wanted. Unlike the mass of
+  // the few best scores, a sample tells that well.
+  Sample sample(scores, candidates, kernels);
+  float floor = lowest;
+  if (sample.kept.count > 0) {
+    const double above = mass_from(sample.values, sample.kept.count, lowest) -
+                         (1 - share) / 2 / static_cast<double>(sample.stride);
+    floor = above > 0
+                ? find_boundary(sample.values, sample.kept, above, mass_from, kernels, sample.values).score
+                : sample.kept.largest;
+  }
+  Kept kept = collect(scores, candidates, floor, kernels, scratch);
+  if (!(mass_from(scratch.values.data(), kept.count, lowest) >= share)) {
+    kept = collect(scores, candidates, lowest, kernels, scratch);
+    if (kept.count == 0) return;
+    // NaN, of infinite scores, counts as reached.
+    if (mass_from(scratch.values.data(), kept.count, lowest) < share) {
+      chosen.insert(chosen.end(), scratch.keys.begin(), scratch.keys.begin() + kept.count);
+      return;
+    }
   }
   const auto boundary = find_boundary(scratch.values.data(), kept, share, mass_from, kernels,
                                       reserve(scratch.work, kept.count));
