@@ -5,6 +5,7 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <numeric>
 
 namespace attnlab::kernels {
 namespace {
@@ -197,8 +198,7 @@ void threshold(const float* scores, std::span<const Range> candidates, float thr
 void importance(const float* scores, std::span<const Range> candidates, double expected, double temperature,
                 double start, SelectScratch& scratch, std::vector<int32_t>& chosen,
                 std::vector<float>& log_weight) {
-  constexpr float infinity = std::numeric_limits<float>::infinity();
-  float largest = -infinity;
+  float largest = -kInfinity;
   for (const Range& run : candidates)
     largest = std::max(largest, *std::max_element(scores + run.begin, scores + run.end));
   scratch.keys.clear();
@@ -208,8 +208,8 @@ void importance(const float* scores, std::span<const Range> candidates, double e
       const double distance =
           scores[key] == largest ? 0 : (double{scores[key]} - double{largest}) / temperature;
       // Not 0 for a finite score: every candidate can be drawn, or the estimate would be biased.
-      const double size = scores[key] == -infinity ? 0 : std::exp(std::max(distance, -600.0));
-      if (size == 0 || (largest == infinity && scores[key] != infinity)) continue;
+      const double size = scores[key] == -kInfinity ? 0 : std::exp(std::max(distance, -600.0));
+      if (size == 0 || (largest == kInfinity && scores[key] != kInfinity)) continue;
       scratch.keys.push_back(key);
       scratch.mass.push_back(size);
     }
@@ -222,10 +222,15 @@ void importance(const float* scores, std::span<const Range> candidates, double e
   }
   // The largest are certain as long as c times their size exceeds 1; the others share what is left of
   // `expected`.
-  std::vector<double> descending = scratch.mass;
-  std::sort(descending.begin(), descending.end(), std::greater<>());
-  std::vector<double> rest(count + 1, 0.0);  // sum of descending[i, count), the smallest first
-  for (size_t i = count; i-- > 0;) rest[i] = rest[i + 1] + descending[i];
+  const size_t largest_count = std::min(count, static_cast<size_t>(std::max(0.0, expected)) + 1);
+  std::vector<double>& descending = scratch.largest;
+  descending = scratch.mass;
+  const auto others = descending.begin() + static_cast<int64_t>(largest_count);
+  std::nth_element(descending.begin(), others - 1, descending.end(), std::greater<>());
+  std::sort(descending.begin(), others, std::greater<>());
+  std::vector<double>& rest = scratch.rest;  // sum of descending[i, count)
+  rest.assign(largest_count + 1, std::accumulate(others, descending.end(), 0.0));
+  for (size_t i = largest_count; i-- > 0;) rest[i] = rest[i + 1] + descending[i];
   // As long as more than one is expected: a single one is certain only if the others' sizes are lost in
   // rounding, and nothing would be left to share.
   size_t certain = 0;

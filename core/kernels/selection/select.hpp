@@ -15,7 +15,7 @@ namespace attnlab::kernels {
 struct SelectScratch {
   std::vector<int32_t> keys;
   std::vector<float> values, work;
-  std::vector<double> mass;
+  std::vector<double> mass, largest, rest;
 };
 
 /// Appends to `chosen`, ascending, the `k` candidates with the largest scores (all when there are fewer);
@@ -38,7 +38,8 @@ void threshold(const float* scores, std::span<const Range> candidates, float thr
 /// Systematic sampling with probabilities proportional to size (Madow 1949): from one uniform number `start`
 /// in [0, 1), appends each candidate with probability exactly p_i = min(1, c exp(score_i / temperature)),
 /// ascending, and -log p_i; c makes the probabilities sum up to `expected`. When no more candidates than that
-/// have a score above -inf, all of these are chosen. +inf outweighs everything finite. O(n log n).
+/// have a score above -inf, all of these are chosen. +inf outweighs everything finite.
+/// O(n + expected log expected).
 void importance(const float* scores, std::span<const Range> candidates, double expected, double temperature,
                 double start, SelectScratch& scratch, std::vector<int32_t>& chosen,
                 std::vector<float>& log_weight);
