@@ -12,6 +12,7 @@ KernelTable make_table(SimdTarget target) {
           backward_kernels(target), gemm_kernels(target),
           linear_kernels(target),   probe_kernels(target),
           hamming_kernels(target),  lut_kernels(target),
+          scan_kernels(target),     unite_kernels(target),
           hwy::TargetName(target),  (target & (HWY_AVX3 | HWY_AVX3_DL)) != 0 ? amx_kernels() : nullptr};
 }
 

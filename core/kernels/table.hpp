@@ -12,6 +12,8 @@
 #include "core/kernels/linear/linear_tile.hpp"
 #include "core/kernels/probe/probe.hpp"
 #include "core/kernels/scoring/scoring.hpp"
+#include "core/kernels/selection/scan.hpp"
+#include "core/kernels/selection/unite.hpp"
 
 namespace attnlab::kernels {
 
@@ -23,7 +25,9 @@ struct KernelTable : AttendKernels,
                      LinearKernels,
                      ProbeKernels,
                      HammingKernels,
-                     LutKernels {
+                     LutKernels,
+                     ScanKernels,
+                     UniteKernels {
   const char* target = "";          ///< Highway's name: "AVX3", "AVX2", "SSE4", "SCALAR" ...
   const AmxKernels* amx = nullptr;  ///< only beside AVX3 or better, on a CPU that has AMX
 };

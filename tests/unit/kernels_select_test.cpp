@@ -79,9 +79,12 @@ TEST(TopK, EqualsSortedReference) {
     const int64_t n = std::ssize(order);
     for (const int64_t k :
          {int64_t{-1}, int64_t{0}, int64_t{1}, int64_t{7}, n / 100, n / 10, n / 3, n / 2, n - 1, n, n + 5}) {
-      Keys chosen;
-      top_k(scores.data(), candidates, k, scratch, chosen);
-      EXPECT_EQ(chosen, first_of(order, k)) << name << ", k " << k;
+      const Keys expected = first_of(order, k);
+      for (const KernelTable* table : all_tables()) {
+        Keys chosen;
+        top_k(scores.data(), candidates, k, scratch, chosen, *table);
+        EXPECT_EQ(chosen, expected) << name << ", k " << k << ", " << table->target;
+      }
     }
   }
 }
@@ -119,6 +122,11 @@ TEST(TopP, IsTheSmallestPrefixThatReachesTheShare) {
             input.name + ", share " + std::to_string(share) + ", outside " + std::to_string(outside);
         Keys chosen;
         top_p(scores.data(), candidates, share, own_mass + outside, scratch, chosen);
+        for (const KernelTable* table : all_tables()) {
+          Keys again;
+          top_p(scores.data(), candidates, share, own_mass + outside, scratch, again, *table);
+          ASSERT_EQ(again, chosen) << where << ", " << table->target;
+        }
         const int64_t size = std::ssize(chosen);
         ASSERT_EQ(chosen, first_of(order, size)) << where;
         if (order.empty()) continue;
@@ -161,6 +169,41 @@ TEST(Threshold, KeepsScoresFromTheThresholdOn) {
   chosen.clear();
   threshold(scores.data(), candidates, -kInfinity, chosen);
   EXPECT_EQ(chosen, (Keys{0, 1, 2, 3, 5}));
+}
+
+TEST(Threshold, EqualsAWalkOnEveryTarget) {
+  for (const auto& [name, scores, candidates] : all_scores()) {
+    Keys expected;
+    for (const Range& run : candidates) {
+      for (int32_t key = run.begin; key < run.end; ++key) {
+        if (scores[key] >= -0.5F) expected.push_back(key);
+      }
+    }
+    for (const KernelTable* table : all_tables()) {
+      Keys chosen;
+      threshold(scores.data(), candidates, -0.5F, chosen, *table);
+      EXPECT_EQ(chosen, expected) << name << ", " << table->target;
+    }
+  }
+}
+
+TEST(LogSumExp, IsExactToDoubleAndTheSameOnEveryTarget) {
+  for (const auto& [name, scores, candidates] : all_scores()) {
+    long double sum = 0, largest = -kInfinity;
+    for (const int32_t key : ranked(scores, candidates)) {
+      largest = std::max<long double>(largest, scores[key]);
+      if (scores[key] > -kInfinity) sum += std::exp(scores[key] - largest);
+    }
+    const auto expected = static_cast<double>(sum > 0 ? largest + std::log(sum) : -kInfinity);
+    const double found = log_sum_exp(scores.data(), candidates);
+    if (std::isinf(expected)) {
+      EXPECT_EQ(found, expected) << name;
+    } else {
+      EXPECT_NEAR(found, expected, 1e-14 + 4e-16 * std::abs(expected)) << name;
+    }
+    for (const KernelTable* table : all_tables())
+      EXPECT_EQ(log_sum_exp(scores.data(), candidates, *table), found) << name << ", " << table->target;
+  }
 }
 
 TEST(LogSumExp, IsStableAndIgnoresMaskedScores) {

@@ -47,6 +47,27 @@ TEST(MagicPigCollision, IsTheBinomialTail) {
   }
 }
 
+TEST(MagicPigCollision, TableIsCloseToIt) {
+  for (int64_t tables : {1, 2, 32, 75, 150, 512, 1024}) {
+    for (int64_t bits : {1, 4, 8, 10, 64}) {
+      for (int64_t min_tables : {int64_t{1}, std::min<int64_t>(2, tables), (tables + 1) / 2, tables}) {
+        const CollisionProbability exact(tables, bits, min_tables);
+        const CollisionTable table(tables, bits, min_tables);
+        for (int i = -1000; i <= 1000; ++i) {
+          // Dense at both ends, where the angle changes fastest.
+          const double cosine = std::sin(std::numbers::pi / 2 * i / 1000);
+          const double expected = exact.log(cosine), found = table.log(cosine);
+          const double error = std::abs(found - expected) / std::max(1.0, std::abs(expected));
+          ASSERT_LT(error, 5e-7) << "L " << tables << " K " << bits << " m " << min_tables << " cosine "
+                                 << cosine << ": " << found << ", not " << expected;
+          ASSERT_LE(found, 0);
+        }
+        for (double cosine : {-1.0, 0.0, 1.0}) EXPECT_EQ(table.log(cosine), exact.log(cosine)) << cosine;
+      }
+    }
+  }
+}
+
 TEST(MagicPigCollision, IsFiniteAtTheEndsOfItsRange) {
   for (int64_t min_tables : {1, 2, 256, 512}) {
     const CollisionProbability collision(512, 64, min_tables);

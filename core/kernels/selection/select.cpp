@@ -5,32 +5,22 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <numeric>
 
 namespace attnlab::kernels {
 namespace {
 
-constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// Scores are ranked by a radix descent over order-preserving integers, from the top digit down: the masses of
-// the digit's buckets are summed, the bucket in which the running sum reaches the target is kept, and the
-// next digit is looked at within it. After the last digit the bucket is a single score. Nothing is sorted, so
-// the cost is linear.
-struct Digit {
-  int shift;
-  uint32_t buckets;  ///< a power of two
-
-  uint32_t of(uint32_t rank) const { return (rank >> shift) & (buckets - 1); }
-};
-constexpr Digit kDigits[] = {{21, 2048}, {10, 2048}, {0, 1024}};
-
-/// Larger scores have larger ranks; equal scores, -0 and +0 among them, have equal ranks.
-uint32_t rank_of(float score) {
-  const uint32_t bits = std::bit_cast<uint32_t>(score + 0.0F);
-  return bits ^ ((0U - (bits >> 31)) | 0x80000000U);
+/// Larger scores have larger ranks; +0 directly follows -0.
+int64_t rank_of(float score) {
+  const auto bits = std::bit_cast<int32_t>(score);
+  return bits ^ ((bits >> 31) & 0x7FFFFFFF);
 }
 
-float score_of(uint32_t rank) {
-  return std::bit_cast<float>(rank ^ ((rank >> 31) != 0 ? 0x80000000U : 0xFFFFFFFFU));
+float score_of(int64_t rank) {
+  const auto bits = static_cast<int32_t>(rank);
+  return std::bit_cast<float>(bits ^ ((bits >> 31) & 0x7FFFFFFF));
 }
 
 int64_t count(std::span<const Range> candidates) {
@@ -39,131 +29,176 @@ int64_t count(std::span<const Range> candidates) {
   return total;
 }
 
-/// Appends the candidates for which `takes(score)` holds, in ascending order.
-template <class Takes>
-void append_where(const float* scores, std::span<const Range> candidates, Takes takes,
-                  std::vector<int32_t>& keys) {
-  constexpr int32_t stretch = 1024;
-  int32_t taken[stretch];
-  for (const Range& run : candidates) {
-    for (int32_t begin = run.begin; begin < run.end;) {
-      const int32_t end = begin + std::min(stretch, run.end - begin);
-      // Written always, advanced when taken: the outcome is unpredictable, so a branch would cost more.
-      int32_t n = 0;
-      for (int32_t key = begin; key < end; ++key) {
-        taken[n] = key;
-        n += takes(scores[key]) ? 1 : 0;
-      }
-      keys.insert(keys.end(), taken, taken + n);
-      begin = end;
+/// Makes room for `count` elements and whole vectors behind them. Never shrinks.
+template <class T>
+T* reserve(std::vector<T>& memory, int64_t count) {
+  const auto size = static_cast<size_t>(count + kScanPadding);
+  if (memory.size() < size) memory.resize(size);
+  return memory.data();
+}
+
+/// Appends the candidates with score >= floor, ascending.
+void append_at_least(const float* scores, std::span<const Range> candidates, float floor,
+                     const ScanKernels& kernels, std::vector<int32_t>& chosen) {
+  constexpr int32_t stretch = 4096;
+  int32_t taken[stretch + kScanPadding];
+  for (Range run : candidates) {
+    for (; run.begin < run.end; run.begin += std::min(stretch, run.end - run.begin)) {
+      const Range part{run.begin, run.begin + std::min(stretch, run.end - run.begin)};
+      const int64_t n = kernels.at_least(scores, {&part, 1}, floor, taken, nullptr).count;
+      chosen.insert(chosen.end(), taken, taken + n);
     }
   }
 }
 
-/// A score that, judging by a sample, a few more than the k best candidates reach, or -inf.
-float sampled_floor(const float* scores, std::span<const Range> candidates, int64_t k) {
-  constexpr int64_t samples = 1024;
-  const int64_t all = count(candidates);
-  const int64_t stride = all / samples;
-  const double expected = static_cast<double>(k) / static_cast<double>(all) * samples;
-  const int64_t position =
-      static_cast<int64_t>(expected + 4 * std::sqrt(expected) + 4);  // four sigma on the safe side
-  if (stride < 4 || position >= samples) return kMinusInfinity;
-  float sample[samples];
-  int64_t n = 0;
-  int64_t next = 0;
-  for (const Range& run : candidates) {
-    for (; next < run.size() && n < samples; next += stride) sample[n++] = scores[run.begin + next];
-    next -= run.size();
+/// The score down to which something is chosen, and how much of the target the scores above it leave.
+template <class Amount>
+struct Boundary {
+  float score;
+  Amount missing;
+};
+
+/// The largest score for which the amounts of the `kept` values from it on reach `target`: bisects the scores
+/// between the smallest and the largest value left, each time keeping the half in which the boundary lies.
+/// `amount_from(values, count, floor)` of all of them reaches the target. At most 32 rounds, O(kept) together
+/// unless nearly all scores are nearly equal. `work`: as long as `values`.
+template <class Amount, class AmountFrom>
+Boundary<Amount> find_boundary(const float* values, Kept kept, Amount target, AmountFrom amount_from,
+                               const ScanKernels& kernels, float* work) {
+  for (;;) {
+    // Adding 0 makes the zeros alike.
+    const int64_t low = rank_of(kept.smallest + 0.0F), high = rank_of(kept.largest + 0.0F);
+    if (low >= high) return {kept.smallest, target};
+    const float pivot = score_of((low + high + 1) >> 1);
+    const Amount above = amount_from(values, kept.count, pivot);
+    const bool upper = !(above < target);
+    if (!upper) target -= above;
+    kept = kernels.part(values, kept.count, pivot, upper, work);
+    values = work;
   }
-  std::nth_element(sample, sample + position, sample + n, std::greater<>());
-  return sample[position];
 }
 
-/// Appends of the ascending scratch.keys those with the largest scores whose masses `mass_of(rank)`, summed
-/// from the largest down, reach `target`; all when they do not. Of keys with equal scores, each of mass m,
-/// the lower ones come first, as many as `ties_of(missing, m)`. `buckets` is scratch.
-template <class Mass, class MassOf, class TiesOf>
-void append_best(const float* scores, Mass target, MassOf mass_of, TiesOf ties_of, std::vector<Mass>& buckets,
-                 SelectScratch& scratch, std::vector<int32_t>& chosen) {
-  std::vector<uint32_t>& ranks = scratch.ranks;
-  ranks.resize(scratch.keys.size());
-  std::transform(scratch.keys.begin(), scratch.keys.end(), ranks.begin(),
-                 [scores](int32_t key) { return rank_of(scores[key]); });
-  Mass reached = 0;
-  int64_t bucket = 0;
-  for (const Digit digit : kDigits) {
-    buckets.assign(digit.buckets, Mass{0});
-    for (const uint32_t rank : ranks) buckets[digit.of(rank)] += mass_of(rank);
-    bucket = int64_t{digit.buckets} - 1;
-    while (bucket >= 0 && reached + buckets[bucket] < target) reached += buckets[bucket--];
-    if (bucket < 0) break;
-    std::erase_if(ranks, [digit, bucket](uint32_t rank) { return digit.of(rank) != bucket; });
+/// The k-th largest of the kept values, k <= kept.count.
+Boundary<int64_t> kth_largest(const float* values, Kept kept, int64_t k, const ScanKernels& kernels,
+                              float* work) {
+  return find_boundary(values, kept, k, kernels.count_at_least, kernels, work);
+}
+
+/// Every stride-th score above -inf of many candidates; none of few, which no sample helps with.
+struct Sample {
+  static constexpr int64_t largest_size = 1024;
+
+  Sample(const float* scores, std::span<const Range> candidates, const ScanKernels& kernels)
+      : stride(count(candidates) / largest_size) {
+    if (stride < 4) return;
+    int64_t n = 0;
+    int64_t next = 0;
+    for (const Range& run : candidates) {
+      for (; next < run.size() && n < largest_size; next += stride) values[n++] = scores[run.begin + next];
+      next -= run.size();
+    }
+    kept = kernels.part(values, n, std::numeric_limits<float>::lowest(), true, values);
   }
-  if (ranks.empty()) return;
-  // Short of the target, all that is left is needed. At a later digit that is rounding: a bucket's mass may
-  // come out smaller when it is summed by finer buckets.
-  const uint32_t lowest = *std::min_element(ranks.begin(), ranks.end());
-  int64_t ties =
-      bucket < 0 ? std::numeric_limits<int64_t>::max() : ties_of(target - reached, mass_of(lowest));
-  const float boundary = score_of(lowest);
-  size_t size = chosen.size();
-  chosen.resize(size + scratch.keys.size());
-  for (const int32_t key : scratch.keys) {
-    const bool tie = (scores[key] == boundary) & (ties > 0);
-    ties -= tie ? 1 : 0;
-    chosen[size] = key;
-    size += ((scores[key] > boundary) | tie) ? 1 : 0;
-  }
-  chosen.resize(size);
+
+  int64_t stride;
+  Kept kept;
+  float values[largest_size + kScanPadding];
+};
+
+/// A score that, judging by a sample, a few more than the k best candidates reach, or -inf.
+float floor_for_count(const float* scores, std::span<const Range> candidates, int64_t k,
+                      const ScanKernels& kernels) {
+  Sample sample(scores, candidates, kernels);
+  const double expected =
+      static_cast<double>(k) / static_cast<double>(count(candidates)) * Sample::largest_size;
+  const auto position =
+      static_cast<int64_t>(expected + 4 * std::sqrt(expected) + 4);  // four sigma on the safe side
+  if (sample.kept.count <= position) return -kInfinity;
+  return kth_largest(sample.values, sample.kept, position + 1, kernels, sample.values).score;
+}
+
+/// Collects the candidates with score >= floor in scratch.keys and scratch.values.
+Kept collect(const float* scores, std::span<const Range> candidates, float floor, const ScanKernels& kernels,
+             SelectScratch& scratch) {
+  const int64_t room = count(candidates);
+  return kernels.at_least(scores, candidates, floor, reserve(scratch.keys, room),
+                          reserve(scratch.values, room));
+}
+
+/// Appends those of the collected keys whose score exceeds the boundary, and the first `ties` of those whose
+/// score equals it.
+void append_best(Kept kept, float boundary, int64_t ties, const ScanKernels& kernels,
+                 const SelectScratch& scratch, int64_t at_most, std::vector<int32_t>& chosen) {
+  const size_t before = chosen.size();
+  chosen.resize(before + static_cast<size_t>(at_most + kScanPadding));
+  const int64_t taken = kernels.take(scratch.keys.data(), scratch.values.data(), kept.count, boundary, ties,
+                                     chosen.data() + before);
+  chosen.resize(before + static_cast<size_t>(taken));
 }
 
 }  // namespace
 
 void top_k(const float* scores, std::span<const Range> candidates, int64_t k, SelectScratch& scratch,
-           std::vector<int32_t>& chosen) {
+           std::vector<int32_t>& chosen, const ScanKernels& kernels) {
   if (k <= 0) return;
-  const auto all = [](float) { return true; };
   if (k >= count(candidates)) {
-    append_where(scores, candidates, all, chosen);
+    append_at_least(scores, candidates, -kInfinity, kernels, chosen);
     return;
   }
-  const float floor = sampled_floor(scores, candidates, k);
-  scratch.keys.clear();
-  append_where(
-      scores, candidates, [floor](float score) { return score >= floor; }, scratch.keys);
-  if (std::ssize(scratch.keys) < k) {  // the sample was not representative
-    scratch.keys.clear();
-    append_where(scores, candidates, all, scratch.keys);
-  }
-  const auto one = [](uint32_t) { return 1U; };
-  const auto ties_of = [](uint32_t missing, uint32_t) { return int64_t{missing}; };
-  append_best(scores, static_cast<uint32_t>(k), one, ties_of, scratch.histogram, scratch, chosen);
+  Kept kept = collect(scores, candidates, floor_for_count(scores, candidates, k, kernels), kernels, scratch);
+  // The sample was not representative.
+  if (kept.count < k) kept = collect(scores, candidates, -kInfinity, kernels, scratch);
+  k = std::min(k, kept.count);
+  if (k == 0) return;
+  const auto boundary =
+      kth_largest(scratch.values.data(), kept, k, kernels, reserve(scratch.work, kept.count));
+  append_best(kept, boundary.score, boundary.missing, kernels, scratch, k, chosen);
 }
 
 void top_p(const float* scores, std::span<const Range> candidates, double share, double total_log_mass,
-           SelectScratch& scratch, std::vector<int32_t>& chosen) {
-  const auto mass_of = [total_log_mass](uint32_t rank) { return std::exp(score_of(rank) - total_log_mass); };
-  const auto ties_of = [](double missing, double mass) {
-    return static_cast<int64_t>(std::min(0x1p31, std::max(1.0, std::ceil(missing / mass))));
+           SelectScratch& scratch, std::vector<int32_t>& chosen, const ScanKernels& kernels) {
+  constexpr float lowest = std::numeric_limits<float>::lowest();
+  const auto mass_from = [&](const float* values, int64_t count, float floor) {
+    const Range all{0, static_cast<int32_t>(count)};
+    return kernels.mass_at_least(values, {&all, 1}, floor, total_log_mass);
   };
-  scratch.keys.clear();
-  append_where(
-      scores, candidates, [](float score) { return score > kMinusInfinity; }, scratch.keys);
-  append_best(scores, share, mass_of, ties_of, scratch.mass, scratch, chosen);
+  // A score below which, judging by a sample, lies half of the mass that is not wanted. Unlike the mass of
+  // the few best scores, a sample tells that well.
+  Sample sample(scores, candidates, kernels);
+  float floor = lowest;
+  if (sample.kept.count > 0) {
+    const double above = mass_from(sample.values, sample.kept.count, lowest) -
+                         (1 - share) / 2 / static_cast<double>(sample.stride);
+    floor = above > 0
+                ? find_boundary(sample.values, sample.kept, above, mass_from, kernels, sample.values).score
+                : sample.kept.largest;
+  }
+  Kept kept = collect(scores, candidates, floor, kernels, scratch);
+  if (!(mass_from(scratch.values.data(), kept.count, lowest) >= share)) {
+    kept = collect(scores, candidates, lowest, kernels, scratch);
+    if (kept.count == 0) return;
+    // NaN, of infinite scores, counts as reached.
+    if (mass_from(scratch.values.data(), kept.count, lowest) < share) {
+      chosen.insert(chosen.end(), scratch.keys.begin(), scratch.keys.begin() + kept.count);
+      return;
+    }
+  }
+  const auto boundary = find_boundary(scratch.values.data(), kept, share, mass_from, kernels,
+                                      reserve(scratch.work, kept.count));
+  const double mass = mass_from(&boundary.score, 1, lowest);
+  const auto ties = static_cast<int64_t>(std::min(0x1p31, std::max(1.0, std::ceil(boundary.missing / mass))));
+  append_best(kept, boundary.score, ties, kernels, scratch, kept.count, chosen);
 }
 
 void threshold(const float* scores, std::span<const Range> candidates, float threshold,
-               std::vector<int32_t>& chosen) {
-  append_where(
-      scores, candidates, [threshold](float score) { return score >= threshold; }, chosen);
+               std::vector<int32_t>& chosen, const ScanKernels& kernels) {
+  append_at_least(scores, candidates, threshold, kernels, chosen);
 }
 
 void importance(const float* scores, std::span<const Range> candidates, double expected, double temperature,
                 double start, SelectScratch& scratch, std::vector<int32_t>& chosen,
                 std::vector<float>& log_weight) {
-  constexpr float infinity = std::numeric_limits<float>::infinity();
-  float largest = -infinity;
+  float largest = -kInfinity;
   for (const Range& run : candidates)
     largest = std::max(largest, *std::max_element(scores + run.begin, scores + run.end));
   scratch.keys.clear();
@@ -173,8 +208,8 @@ void importance(const float* scores, std::span<const Range> candidates, double e
       const double distance =
           scores[key] == largest ? 0 : (double{scores[key]} - double{largest}) / temperature;
       // Not 0 for a finite score: every candidate can be drawn, or the estimate would be biased.
-      const double size = scores[key] == -infinity ? 0 : std::exp(std::max(distance, -600.0));
-      if (size == 0 || (largest == infinity && scores[key] != infinity)) continue;
+      const double size = scores[key] == -kInfinity ? 0 : std::exp(std::max(distance, -600.0));
+      if (size == 0 || (largest == kInfinity && scores[key] != kInfinity)) continue;
       scratch.keys.push_back(key);
       scratch.mass.push_back(size);
     }
@@ -187,10 +222,15 @@ void importance(const float* scores, std::span<const Range> candidates, double e
   }
   // The largest are certain as long as c times their size exceeds 1; the others share what is left of
   // `expected`.
-  std::vector<double> descending = scratch.mass;
-  std::sort(descending.begin(), descending.end(), std::greater<>());
-  std::vector<double> rest(count + 1, 0.0);  // sum of descending[i, count), the smallest first
-  for (size_t i = count; i-- > 0;) rest[i] = rest[i + 1] + descending[i];
+  const size_t largest_count = std::min(count, static_cast<size_t>(std::max(0.0, expected)) + 1);
+  std::vector<double>& descending = scratch.largest;
+  descending = scratch.mass;
+  const auto others = descending.begin() + static_cast<int64_t>(largest_count);
+  std::nth_element(descending.begin(), others - 1, descending.end(), std::greater<>());
+  std::sort(descending.begin(), others, std::greater<>());
+  std::vector<double>& rest = scratch.rest;  // sum of descending[i, count)
+  rest.assign(largest_count + 1, std::accumulate(others, descending.end(), 0.0));
+  for (size_t i = largest_count; i-- > 0;) rest[i] = rest[i + 1] + descending[i];
   // As long as more than one is expected: a single one is certain only if the others' sizes are lost in
   // rounding, and nothing would be left to share.
   size_t certain = 0;
@@ -214,17 +254,10 @@ void importance(const float* scores, std::span<const Range> candidates, double e
   }
 }
 
-double log_sum_exp(const float* scores, std::span<const Range> candidates) {
-  float maximum = kMinusInfinity;
-  for (const Range& run : candidates) {
-    for (int32_t key = run.begin; key < run.end; ++key) maximum = std::max(maximum, scores[key]);
-  }
-  if (std::isinf(maximum)) return maximum;
-  double sum = 0;
-  for (const Range& run : candidates) {
-    for (int32_t key = run.begin; key < run.end; ++key) sum += std::exp(double{scores[key]} - maximum);
-  }
-  return maximum + std::log(sum);
+double log_sum_exp(const float* scores, std::span<const Range> candidates, const ScanKernels& kernels) {
+  const float largest = kernels.largest(scores, candidates);
+  if (std::isinf(largest)) return largest;
+  return largest + std::log(kernels.mass_at_least(scores, candidates, -kInfinity, largest));
 }
 
 }  // namespace attnlab::kernels

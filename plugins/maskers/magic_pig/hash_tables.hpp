@@ -13,41 +13,62 @@ namespace magic_pig {
 /// filled by different threads at once.
 class HashTables {
  public:
-  explicit HashTables(int64_t count) : tables_(static_cast<size_t>(count)) {}
+  /// `count` tables of codes below 2^bits.
+  HashTables(int64_t count, int64_t bits) : tables_(static_cast<size_t>(count)) {
+    if (bits > direct_bits) return;
+    for (Table& table : tables_) table.direct.resize(size_t{1} << bits);
+  }
 
   /// Keys must come in ascending order.
   void insert(int64_t table, uint64_t code, int32_t key) {
-    tables_[static_cast<size_t>(table)][code].push_back(key);
+    Table& buckets = tables_[static_cast<size_t>(table)];
+    (buckets.direct.empty() ? buckets.sparse[code] : buckets.direct[code]).push_back(key);
   }
   /// The keys with this code; empty when there are none.
   std::span<const int32_t> bucket(int64_t table, uint64_t code) const {
     const Table& buckets = tables_[static_cast<size_t>(table)];
-    const auto found = buckets.find(code);
-    if (found == buckets.end()) return {};
+    if (!buckets.direct.empty()) return buckets.direct[code];
+    const auto found = buckets.sparse.find(code);
+    if (found == buckets.sparse.end()) return {};
     return found->second;
+  }
+  /// Announces that the bucket will be asked for.
+  void prefetch(int64_t table, uint64_t code) const {
+    const Table& buckets = tables_[static_cast<size_t>(table)];
+    if (!buckets.direct.empty()) __builtin_prefetch(&buckets.direct[code]);
   }
   /// Forgets keys from `key_count` on. O(buckets).
   void truncate(int64_t key_count) {
+    const auto cut = [key_count](std::vector<int32_t>& keys) {
+      keys.erase(std::lower_bound(keys.begin(), keys.end(), key_count), keys.end());
+    };
     for (Table& buckets : tables_) {
-      for (auto& [code, keys] : buckets) {
-        keys.erase(std::lower_bound(keys.begin(), keys.end(), key_count), keys.end());
-      }
-      std::erase_if(buckets, [](const auto& bucket) { return bucket.second.empty(); });
+      std::for_each(buckets.direct.begin(), buckets.direct.end(), cut);
+      for (auto& [code, keys] : buckets.sparse) cut(keys);
+      std::erase_if(buckets.sparse, [](const auto& bucket) { return bucket.second.empty(); });
     }
   }
   /// Ids and bucket entries; free space that a container keeps in reserve is not counted.
   uint64_t bytes() const {
     uint64_t total = 0;
     for (const Table& buckets : tables_) {
-      for (const auto& bucket : buckets) total += bucket_bytes + bucket.second.size() * sizeof(int32_t);
+      for (const auto& keys : buckets.direct) total += sizeof keys + keys.size() * sizeof(int32_t);
+      for (const auto& bucket : buckets.sparse)
+        total += sparse_bucket_bytes + bucket.second.size() * sizeof(int32_t);
     }
     return total;
   }
 
  private:
-  using Table = std::unordered_map<uint64_t, std::vector<int32_t>>;
+  static constexpr int64_t direct_bits = 11;  // 48 KiB of empty buckets for each table
 
-  static constexpr uint64_t bucket_bytes = sizeof(Table::value_type) + sizeof(void*);  // a node and its link
+  struct Table {
+    std::vector<std::vector<int32_t>> direct;                   // by code, for short codes
+    std::unordered_map<uint64_t, std::vector<int32_t>> sparse;  // for long ones
+  };
+
+  static constexpr uint64_t sparse_bucket_bytes =
+      sizeof(decltype(Table::sparse)::value_type) + sizeof(void*);  // a node and its link
 
   std::vector<Table> tables_;
 };
