@@ -96,7 +96,8 @@ void Selector::choose(const SelectorPlan& plan, const Tile& tile, int64_t row, c
   switch (plan.kind) {
     case SelectorPlan::Kind::top_k: {
       const int64_t keys = plan.heavy_size.of(tile.visible_count(row));
-      kernels::top_k(scores, units_, std::max<int64_t>(1, keys / page_size_), scratch_, chosen_);
+      kernels::top_k(scores, units_, std::max<int64_t>(1, keys / page_size_), scratch_, chosen_,
+                     tile.kernels());
       break;
     }
     case SelectorPlan::Kind::top_p: {
@@ -107,16 +108,16 @@ void Selector::choose(const SelectorPlan& plan, const Tile& tile, int64_t row, c
         of = visible_;
       }
       // A share of 1 means all: rounding must not leave the last key out.
-      const double mass = kernels::log_sum_exp(scores, of);
+      const double mass = kernels::log_sum_exp(scores, of, tile.kernels());
       if (plan.top_p >= 1) {
-        kernels::threshold(scores, units_, -std::numeric_limits<float>::infinity(), chosen_);
+        kernels::threshold(scores, units_, -std::numeric_limits<float>::infinity(), chosen_, tile.kernels());
       } else {
-        kernels::top_p(scores, units_, plan.top_p, mass, scratch_, chosen_);
+        kernels::top_p(scores, units_, plan.top_p, mass, scratch_, chosen_, tile.kernels());
       }
       break;
     }
     case SelectorPlan::Kind::threshold:
-      kernels::threshold(scores, units_, static_cast<float>(plan.threshold), chosen_);
+      kernels::threshold(scores, units_, static_cast<float>(plan.threshold), chosen_, tile.kernels());
       break;
     case SelectorPlan::Kind::importance: {
       const double units =

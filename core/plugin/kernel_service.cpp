@@ -7,6 +7,7 @@
 
 #include <attnlab/sampling.hpp>
 
+#include "core/kernels/gemm/gemm.hpp"
 #include "core/kernels/selection/select.hpp"
 #include "core/kernels/table.hpp"
 
@@ -129,15 +130,19 @@ attnlab_status lut(const attnlab_lut* a) {
 
 attnlab_status gemm(const attnlab_gemm* a) {
   return run(extents({a->m, a->n, a->k}), [a] {
-    for (int64_t i = 0; i < a->m; ++i) {
-      float* c = a->c + i * a->c_stride;
-      std::fill_n(c, a->n, 0.0F);
-      for (int64_t l = 0; l < a->k; ++l) {
-        const float factor = a->a[i * a->a_row_stride + l * a->a_column_stride];
-        const float* b = a->b + l * a->b_row_stride;
-        for (int64_t j = 0; j < a->n; ++j) c[j] += factor * b[j * a->b_column_stride];
-      }
-    }
+    kernels::GemmArguments product;
+    product.rows = a->m;
+    product.columns = a->n;
+    product.depth = a->k;
+    product.a = a->a;
+    product.a_row_stride = a->a_row_stride;
+    product.a_column_stride = a->a_column_stride;
+    product.b = a->b;
+    product.b_row_stride = a->b_row_stride;
+    product.b_column_stride = a->b_column_stride;
+    product.c = a->c;
+    product.c_stride = a->c_stride;
+    kernels::gemm(kernels::active_table(), product);
   });
 }
 
@@ -151,7 +156,7 @@ attnlab_status top_k(attnlab_top_k* a) {
       if (run.begin < run.end) runs.push_back({run.begin, run.end});
     }
     chosen.clear();
-    kernels::top_k(a->scores, runs, a->k, scratch, chosen);
+    kernels::top_k(a->scores, runs, a->k, scratch, chosen, kernels::active_table());
     std::copy(chosen.begin(), chosen.end(), a->ids);
     a->chosen = std::ssize(chosen);
   });

@@ -39,6 +39,15 @@ const Shape kShapes[] = {{"one_key", 1, 1, 1, 1, 1, 1, 1},
                          {"more_queries_than_keys", 1, 2, 1, 300, 200, 24, 16},
                          {"tiny_heads", 1, 3, 1, 40, 129, 1, 3, false, true}};
 
+struct Strides {
+  int64_t batch = 0, head = 0, row = 0;
+};
+
+template <class Number>
+HeadRows<Number> at(Number* data, const Strides& stride) {
+  return {data, stride.batch, stride.head, stride.row};
+}
+
 /// Inputs of a shape; gaps between rows are NaN.
 struct DenseProblem {
   explicit DenseProblem(const Shape& s) : shape(s), random(7) {
@@ -71,18 +80,13 @@ struct DenseProblem {
     a.value_dim = shape.value_dim;
     a.scale = 1 / std::sqrt(static_cast<float>(shape.head_dim));
     a.causal = shape.causal;
-    a.query = query.data();
-    a.query_stride = query_stride;
-    a.key = key.data();
-    a.key_stride = key_stride;
-    a.value = value.data();
-    a.value_stride = value_stride;
+    a.query = at(query.data(), query_stride);
+    a.key = at(key.data(), key_stride);
+    a.value = at(value.data(), value_stride);
     a.valid = shape.valid ? valid.data() : nullptr;
-    a.bias = shape.bias ? bias.data() : nullptr;
-    a.bias_stride = {shape.queries * shape.keys, 0, shape.keys};
+    if (shape.bias) a.bias = {bias.data(), shape.queries * shape.keys, 0, shape.keys};
     a.sink_logit = shape.sink ? sink.data() : nullptr;
-    a.out = out.data();
-    a.out_stride = out_stride;
+    a.out = at(out.data(), out_stride);
     a.lse = lse.data();
     return a;
   }
@@ -165,11 +169,24 @@ void expect_same_bits_as_float(const KernelTable& table, DenseProblem& problem, 
   std::vector<float> expected, expected_lse, out, lse;
   dense_attention(table, problem.arguments(expected, expected_lse));
   const DenseArguments a = problem.arguments(out, lse);
-  DenseArgumentsOf<Element> b{a.batch,        a.query_heads, a.kv_heads,    a.queries,    a.keys,
-                              a.head_dim,     a.value_dim,   a.scale,       a.causal,     a.query,
-                              a.query_stride, key.data(),    a.key_stride,  value.data(), a.value_stride,
-                              a.valid,        a.bias,        a.bias_stride, a.sink_logit, a.out,
-                              a.out_stride,   a.lse};
+  DenseArgumentsOf<Element> b;
+  b.batch = a.batch;
+  b.query_heads = a.query_heads;
+  b.kv_heads = a.kv_heads;
+  b.queries = a.queries;
+  b.keys = a.keys;
+  b.head_dim = a.head_dim;
+  b.value_dim = a.value_dim;
+  b.scale = a.scale;
+  b.causal = a.causal;
+  b.query = a.query;
+  b.key = {key.data(), a.key.batch_stride, a.key.head_stride, a.key.row_stride};
+  b.value = {value.data(), a.value.batch_stride, a.value.head_stride, a.value.row_stride};
+  b.valid = a.valid;
+  b.bias = a.bias;
+  b.sink_logit = a.sink_logit;
+  b.out = a.out;
+  b.lse = a.lse;
   dense_attention(table, b);
   EXPECT_EQ(std::memcmp(out.data(), expected.data(), out.size() * sizeof(float)), 0);
   EXPECT_EQ(std::memcmp(lse.data(), expected_lse.data(), lse.size() * sizeof(float)), 0);

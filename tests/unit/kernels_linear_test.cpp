@@ -241,10 +241,10 @@ TEST_P(Linear, DecodeGoesOnFromAPrefix) {
       LinearAttentionArguments part = parts.forward();
       part.tokens = tokens;
       part.denominator = nullptr;
-      part.query.data += begin * part.query.token_stride;
-      part.key.data += begin * part.key.token_stride;
-      part.value.data += begin * part.value.token_stride;
-      part.out.data += begin * part.out.token_stride;
+      part.query.data += begin * part.query.row_stride;
+      part.key.data += begin * part.key.row_stride;
+      part.value.data += begin * part.value.row_stride;
+      part.out.data += begin * part.out.row_stride;
       part.initial_state = part.final_state;
       part.initial_key_sum = part.final_key_sum;
       linear_attention(table(), part);

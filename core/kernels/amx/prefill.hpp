@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "core/kernels/attention/head_rows.hpp"
+#include "core/kernels/head_rows.hpp"
 
 namespace attnlab::kernels {
 

@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "core/kernels/attention/arguments.hpp"
-#include "core/kernels/attention/head_rows.hpp"
+#include "core/kernels/head_rows.hpp"
 
 namespace attnlab::kernels {
 

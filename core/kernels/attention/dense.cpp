@@ -42,13 +42,13 @@ class Buffer {
 };
 
 void pack_with(const KernelTable& kernels, const PackArgumentsOf<float>& a) {
-  kernels.pack(a);
+  kernels.pack_kv(a);
 }
 void pack_with(const KernelTable& kernels, const PackArgumentsOf<BFloat16>& a) {
-  kernels.pack_bfloat16(a);
+  kernels.pack_kv_bfloat16(a);
 }
 void pack_with(const KernelTable& kernels, const PackArgumentsOf<Float16>& a) {
-  kernels.pack_float16(a);
+  kernels.pack_kv_float16(a);
 }
 void attend_with(const KernelTable& kernels, const AttendArgumentsOf<float>& a) {
   kernels.attend(a);
@@ -62,20 +62,12 @@ void attend_with(const KernelTable& kernels, const AttendArgumentsOf<Float16>& a
 
 template <class Element>
 int64_t visible_end(const DenseArgumentsOf<Element>& a, int64_t batch, int64_t query) {
-  const int64_t valid = a.valid == nullptr ? a.keys : a.valid[batch];
-  return a.causal ? std::clamp<int64_t>(query + valid - a.queries + 1, 0, valid) : valid;
+  return seen_keys(query, a.queries, a.valid == nullptr ? a.keys : a.valid[batch], a.causal);
 }
 
 template <class Element>
 const float* bias_row(const DenseArgumentsOf<Element>& a, int64_t batch, int64_t head, int64_t query) {
-  return a.bias == nullptr
-             ? nullptr
-             : a.bias + batch * a.bias_stride.batch + head * a.bias_stride.head + query * a.bias_stride.row;
-}
-
-template <class Element>
-const Element* row_of(const Element* base, const Strides& stride, int64_t batch, int64_t head, int64_t row) {
-  return base + batch * stride.batch + head * stride.head + row * stride.row;
+  return a.bias.data == nullptr ? nullptr : a.bias.row(batch, head, query);
 }
 
 /// Packed blocks of some KV heads.
@@ -95,10 +87,10 @@ void pack_block(const KernelTable& kernels, const DenseArgumentsOf<Element>& a, 
   const int64_t batch = head / a.kv_heads;
   const int64_t kv_head = head % a.kv_heads;
   PackArgumentsOf<Element> pack;
-  pack.key = row_of(a.key, a.key_stride, batch, kv_head, begin);
-  pack.key_stride = a.key_stride.row;
-  pack.value = row_of(a.value, a.value_stride, batch, kv_head, begin);
-  pack.value_stride = a.value_stride.row;
+  pack.key = a.key.row(batch, kv_head, begin);
+  pack.key_stride = a.key.row_stride;
+  pack.value = a.value.row(batch, kv_head, begin);
+  pack.value_stride = a.value.row_stride;
   pack.count = std::min(kPackedKeys, a.keys - begin);
   pack.head_dim = a.head_dim;
   pack.value_dim = a.value_dim;
@@ -121,8 +113,8 @@ void attend_block(const KernelTable& kernels, const DenseArgumentsOf<Element>& a
     if (a.sink_logit != nullptr) sink_logit[i] = a.sink_logit[head];
   }
   AttendPackedArguments attend;
-  attend.query = row_of(a.query, a.query_stride, batch, head, begin);
-  attend.query_stride = a.query_stride.row;
+  attend.query = a.query.row(batch, head, begin);
+  attend.query_stride = a.query.row_stride;
   attend.rows = count;
   attend.head_dim = a.head_dim;
   attend.value_dim = a.value_dim;
@@ -131,10 +123,10 @@ void attend_block(const KernelTable& kernels, const DenseArgumentsOf<Element>& a
   attend.key = packed.key + slot * packed.key_floats;
   attend.value = packed.value + slot * packed.value_floats;
   attend.finite = packed.finite + slot * packed.blocks;
-  attend.bias = a.bias == nullptr ? nullptr : bias;
+  attend.bias = a.bias.data == nullptr ? nullptr : bias;
   attend.sink_logit = a.sink_logit == nullptr ? nullptr : sink_logit;
-  attend.out = a.out + batch * a.out_stride.batch + head * a.out_stride.head + begin * a.out_stride.row;
-  attend.out_stride = a.out_stride.row;
+  attend.out = a.out.row(batch, head, begin);
+  attend.out_stride = a.out.row_stride;
   attend.lse = a.lse + (batch * a.query_heads + head) * a.queries + begin;
   kernels.attend_packed(attend);
 }
@@ -178,31 +170,31 @@ void attend_streamed(const KernelTable& kernels, const DenseArgumentsOf<Element>
   const int64_t group = a.query_heads / a.kv_heads;
   const Range run{0, static_cast<int32_t>(visible_end(a, batch, query))};
   SegmentOf<Element> segment;
-  segment.key = row_of(a.key, a.key_stride, batch, kv_head, 0);
-  segment.key_stride = a.key_stride.row;
-  segment.value = row_of(a.value, a.value_stride, batch, kv_head, 0);
-  segment.value_stride = a.value_stride.row;
+  segment.key = a.key.row(batch, kv_head, 0);
+  segment.key_stride = a.key.row_stride;
+  segment.value = a.value.row(batch, kv_head, 0);
+  segment.value_stride = a.value.row_stride;
   segment.runs = &run;
   segment.run_count = 1;
   thread_local Buffer<const float*> bias;
   const int64_t head = kv_head * group;
   AttendArgumentsOf<Element> attend;
-  attend.query = row_of(a.query, a.query_stride, batch, head, query);
-  attend.query_stride = a.query_stride.head;
+  attend.query = a.query.row(batch, head, query);
+  attend.query_stride = a.query.head_stride;
   attend.rows = group;
   attend.head_dim = a.head_dim;
   attend.value_dim = a.value_dim;
   attend.scale = a.scale;
   attend.segments = &segment;
   attend.segment_count = 1;
-  if (a.bias != nullptr) {
+  if (a.bias.data != nullptr) {
     const float** rows = bias.take(group);
     for (int64_t g = 0; g < group; ++g) rows[g] = bias_row(a, batch, head + g, query);
     attend.bias = rows;
   }
   attend.sink_logit = a.sink_logit == nullptr ? nullptr : a.sink_logit + head;
-  attend.out = a.out + batch * a.out_stride.batch + head * a.out_stride.head + query * a.out_stride.row;
-  attend.out_stride = a.out_stride.head;
+  attend.out = a.out.row(batch, head, query);
+  attend.out_stride = a.out.head_stride;
   // Rows are heads: their lse lie `queries` apart.
   thread_local Buffer<float> lse_buffer;
   float* lse = lse_buffer.take(group);

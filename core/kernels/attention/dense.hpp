@@ -4,16 +4,10 @@
 #include <cstdint>
 
 #include "core/kernels/attention/arguments.hpp"
+#include "core/kernels/head_rows.hpp"
 #include "core/kernels/table.hpp"
 
 namespace attnlab::kernels {
-
-/// Distances in elements between neighbours; the last extent is contiguous.
-struct Strides {
-  int64_t batch = 0;
-  int64_t head = 0;
-  int64_t row = 0;
-};
 
 /// softmax(scale q k^T + bias) v (equation 1 of arXiv:1706.03762) for query [B, Hq, Sq, D], key [B, Hkv, Sk,
 /// D] and value [B, Hkv, Sk, Dv]; query head h belongs to KV head h / (Hq / Hkv). Query i of a sequence
@@ -30,20 +24,14 @@ struct DenseArgumentsOf {
   int64_t value_dim = 0;
   float scale = 1;
   bool causal = true;
-  const float* query = nullptr;
-  Strides query_stride;
-  const Element* key = nullptr;
-  Strides key_stride;
-  const Element* value = nullptr;
-  Strides value_stride;
+  HeadRows<const float> query;
+  HeadRows<const Element> key, value;
   const int64_t* valid = nullptr;  ///< [batch] keys that exist; null: all
-  /// [B, Hq, Sq, Sk], strides of 0 where it is shared; null: 0. -inf hides a key.
-  const float* bias = nullptr;
-  Strides bias_stride;
+  /// [B, Hq, Sq, Sk], strides of 0 where it is shared; data null: 0. -inf hides a key.
+  HeadRows<const float> bias;
   const float* sink_logit = nullptr;  ///< [query_heads] or null
-  float* out = nullptr;               ///< [B, Hq, Sq, Dv]
-  Strides out_stride;
-  float* lse = nullptr;  ///< [B, Hq, Sq], contiguous
+  HeadRows<float> out;                ///< [B, Hq, Sq, Dv]
+  float* lse = nullptr;               ///< [B, Hq, Sq], contiguous
 };
 
 using DenseArguments = DenseArgumentsOf<float>;

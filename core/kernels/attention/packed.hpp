@@ -59,9 +59,9 @@ struct AttendPackedArguments {
 
 /// One SIMD target's kernels: one thread, no allocation, about 60 KiB of stack.
 struct PackedKernels {
-  void (*pack)(const PackArgumentsOf<float>&) = nullptr;
-  void (*pack_bfloat16)(const PackArgumentsOf<BFloat16>&) = nullptr;
-  void (*pack_float16)(const PackArgumentsOf<Float16>&) = nullptr;
+  void (*pack_kv)(const PackArgumentsOf<float>&) = nullptr;
+  void (*pack_kv_bfloat16)(const PackArgumentsOf<BFloat16>&) = nullptr;
+  void (*pack_kv_float16)(const PackArgumentsOf<Float16>&) = nullptr;
   void (*attend_packed)(const AttendPackedArguments&) = nullptr;
 };
 

@@ -105,18 +105,15 @@ void dense_attention(const DenseArguments& a, double* out, double* lse) {
     const int64_t kv_head = head / (a.query_heads / a.kv_heads);
     const int64_t valid = a.valid == nullptr ? a.keys : a.valid[batch];
     const int64_t end = a.causal ? std::clamp<int64_t>(query + valid - a.queries + 1, 0, valid) : valid;
-    const auto row = [&](const float* base, const Strides& stride, int64_t h, int64_t r) {
-      return base + batch * stride.batch + h * stride.head + r * stride.row;
-    };
     std::vector<Entry> entries;
     for (int64_t j = 0; j < end; ++j) {
-      const float* bias = a.bias == nullptr ? nullptr : row(a.bias, a.bias_stride, head, query);
-      entries.push_back({logit(row(a.query, a.query_stride, head, query),
-                               row(a.key, a.key_stride, kv_head, j), a.head_dim, a.scale, bias, j),
-                         row(a.value, a.value_stride, kv_head, j)});
+      const float* bias = a.bias.data == nullptr ? nullptr : a.bias.row(batch, head, query);
+      entries.push_back(
+          {logit(a.query.row(batch, head, query), a.key.row(batch, kv_head, j), a.head_dim, a.scale, bias, j),
+           a.value.row(batch, kv_head, j)});
     }
     softmax(entries, a.sink_logit == nullptr ? kMinusInfinity : a.sink_logit[head], a.value_dim,
-            out + batch * a.out_stride.batch + head * a.out_stride.head + query * a.out_stride.row, lse + i);
+            out + (a.out.row(batch, head, query) - a.out.data), lse + i);
   }
 }
 

@@ -4,24 +4,13 @@
 
 #include <cstdint>
 
+#include "core/kernels/head_rows.hpp"
+
 namespace attnlab::kernels {
 
 /// What queries and keys become, element by element, before their products; elu_plus_one is that of
 /// arXiv:2006.16236.
 enum class FeatureMap : uint8_t { identity, relu, elu_plus_one, exponential };
-
-/// Rows of [batch, head, token, channel]; strides in elements, the channel stride is 1.
-template <class Float>
-struct HeadRows {
-  Float* data = nullptr;
-  int64_t batch_stride = 0;
-  int64_t head_stride = 0;
-  int64_t token_stride = 0;
-
-  Float* row(int64_t b, int64_t h, int64_t t) const {
-    return data + b * batch_stride + h * head_stride + t * token_stride;
-  }
-};
 
 /// With features f = phi(q) scale and g = phi(k), and sums over tokens j <= i (`causal`) or over all,
 ///   S_i = S_0 + sum_j g_j v_j^T,  z_i = z_0 + sum_j g_j,  out_i = f_i S_i, divided by f_i . z_i with

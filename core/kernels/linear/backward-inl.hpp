@@ -65,7 +65,7 @@ class LinearBackward {
       load_keys(i * kChunkTokens, tokens(i));
       load_output_gradients(i * kChunkTokens, tokens(i));
       fetch_.clear();
-      fetch_.add(g_.d_query.row(b_, h_, i * kChunkTokens), g_.d_query.token_stride, tokens(i), a_.head_dim);
+      fetch_.add(g_.d_query.row(b_, h_, i * kChunkTokens), g_.d_query.row_stride, tokens(i), a_.head_dim);
       if (i + 1 < chunks) fetch_inputs((i + 1) * kChunkTokens, tokens(i + 1));
       query_gradients(i * kChunkTokens, tokens(i));
       if (a_.causal)
@@ -83,8 +83,8 @@ class LinearBackward {
       load_queries(i * kChunkTokens, tokens(i));
       load_output_gradients(i * kChunkTokens, tokens(i));
       fetch_.clear();
-      fetch_.add(g_.d_key.row(b_, h_, i * kChunkTokens), g_.d_key.token_stride, tokens(i), a_.head_dim);
-      fetch_.add(g_.d_value.row(b_, h_, i * kChunkTokens), g_.d_value.token_stride, tokens(i), a_.value_dim);
+      fetch_.add(g_.d_key.row(b_, h_, i * kChunkTokens), g_.d_key.row_stride, tokens(i), a_.head_dim);
+      fetch_.add(g_.d_value.row(b_, h_, i * kChunkTokens), g_.d_value.row_stride, tokens(i), a_.value_dim);
       if (i > 0) fetch_inputs((i - 1) * kChunkTokens, kChunkTokens);
       key_and_value_gradients(i * kChunkTokens, tokens(i));
       if (a_.causal)
@@ -129,20 +129,20 @@ class LinearBackward {
   }
 
   void load_queries(int64_t begin, int64_t tokens) {
-    with_feature_map(a_.feature_map, LoadFeatures{a_.query.row(b_, h_, begin), a_.query.token_stride, tokens,
+    with_feature_map(a_.feature_map, LoadFeatures{a_.query.row(b_, h_, begin), a_.query.row_stride, tokens,
                                                   a_.head_dim, a_.scale, query_});
   }
 
   void load_keys(int64_t begin, int64_t tokens) {
-    with_feature_map(a_.feature_map, LoadFeatures{a_.key.row(b_, h_, begin), a_.key.token_stride, tokens,
+    with_feature_map(a_.feature_map, LoadFeatures{a_.key.row(b_, h_, begin), a_.key.row_stride, tokens,
                                                   a_.head_dim, 1.0F, key_});
-    load_rows(a_.value.row(b_, h_, begin), a_.value.token_stride, tokens, a_.value_dim, value_);
+    load_rows(a_.value.row(b_, h_, begin), a_.value.row_stride, tokens, a_.value_dim, value_);
     for (int64_t t = 0; a_.normalise && t < tokens; ++t) value_.row(t)[a_.value_dim] = 1;
     clear_rows(value_, tokens, whole_vectors(tokens));
   }
 
   void load_output_gradients(int64_t begin, int64_t tokens) {
-    load_rows(g_.d_out.row(b_, h_, begin), g_.d_out.token_stride, tokens, a_.value_dim, d_sum_);
+    load_rows(g_.d_out.row(b_, h_, begin), g_.d_out.row_stride, tokens, a_.value_dim, d_sum_);
     for (int64_t t = 0; a_.normalise && t < tokens; ++t) {
       const float denominator = a_.denominator[head_ * a_.tokens + begin + t];
       const float inverse = denominator == 0 ? 0.0F : 1 / denominator;
@@ -160,11 +160,11 @@ class LinearBackward {
   }
 
   void fetch_inputs(int64_t begin, int64_t tokens) {
-    fetch_.add(a_.key.row(b_, h_, begin), a_.key.token_stride, tokens, a_.head_dim);
-    fetch_.add(a_.value.row(b_, h_, begin), a_.value.token_stride, tokens, a_.value_dim);
-    fetch_.add(g_.d_out.row(b_, h_, begin), g_.d_out.token_stride, tokens, a_.value_dim);
-    if (a_.normalise) fetch_.add(a_.out.row(b_, h_, begin), a_.out.token_stride, tokens, a_.value_dim);
-    fetch_.add(a_.query.row(b_, h_, begin), a_.query.token_stride, tokens, a_.head_dim);
+    fetch_.add(a_.key.row(b_, h_, begin), a_.key.row_stride, tokens, a_.head_dim);
+    fetch_.add(a_.value.row(b_, h_, begin), a_.value.row_stride, tokens, a_.value_dim);
+    fetch_.add(g_.d_out.row(b_, h_, begin), g_.d_out.row_stride, tokens, a_.value_dim);
+    if (a_.normalise) fetch_.add(a_.out.row(b_, h_, begin), a_.out.row_stride, tokens, a_.value_dim);
+    fetch_.add(a_.query.row(b_, h_, begin), a_.query.row_stride, tokens, a_.head_dim);
   }
 
   void query_gradients(int64_t begin, int64_t tokens) {
@@ -178,8 +178,8 @@ class LinearBackward {
     }
     with_feature_map(
         a_.feature_map,
-        StoreFeatureGradient{d_rows_, a_.query.row(b_, h_, begin), a_.query.token_stride, tokens, a_.head_dim,
-                             a_.scale, g_.d_query.row(b_, h_, begin), g_.d_query.token_stride});
+        StoreFeatureGradient{d_rows_, a_.query.row(b_, h_, begin), a_.query.row_stride, tokens, a_.head_dim,
+                             a_.scale, g_.d_query.row(b_, h_, begin), g_.d_query.row_stride});
   }
 
   void score_gradients(int64_t tokens) {
@@ -203,8 +203,8 @@ class LinearBackward {
       multiply_terms(after, within, rows, dim, false, d_rows_.row(j), d_rows_.stride, fetch_);
     }
     with_feature_map(a_.feature_map,
-                     StoreFeatureGradient{d_rows_, a_.key.row(b_, h_, begin), a_.key.token_stride, tokens,
-                                          dim, 1.0F, g_.d_key.row(b_, h_, begin), g_.d_key.token_stride});
+                     StoreFeatureGradient{d_rows_, a_.key.row(b_, h_, begin), a_.key.row_stride, tokens, dim,
+                                          1.0F, g_.d_key.row(b_, h_, begin), g_.d_key.row_stride});
     transpose(transposed_state_, a_.value_dim, dim, state_);
     for (int64_t j = 0; j < tokens; j += kTileRows) {
       const int64_t rows = std::min(kTileRows, tokens - j);

@@ -238,7 +238,7 @@ void with_feature_map(FeatureMap map, const Body& body) {
 /// to[t] = scale phi(from[t]); rows that fill up the last vector of tokens are 0.
 struct LoadFeatures {
   const float* from;
-  int64_t token_stride;
+  int64_t row_stride;
   int64_t tokens;
   int64_t dim;
   float scale;
@@ -249,7 +249,7 @@ struct LoadFeatures {
     const Floats d;
     const Vector factor = hn::Set(d, scale);
     for (int64_t t = 0; t < tokens; ++t) {
-      const float* row = from + t * token_stride;
+      const float* row = from + t * row_stride;
       int64_t c = 0;
       for (; c + kLanes <= dim; c += kLanes) {
         hn::Store(hn::Mul(factor, feature<kMap>(hn::LoadU(d, row + c))), d, to.row(t) + c);

@@ -94,28 +94,28 @@ class LinearForward {
   }
 
   void load_queries(int64_t begin, int64_t tokens) {
-    with_feature_map(a_.feature_map, LoadFeatures{a_.query.row(b_, h_, begin), a_.query.token_stride, tokens,
+    with_feature_map(a_.feature_map, LoadFeatures{a_.query.row(b_, h_, begin), a_.query.row_stride, tokens,
                                                   a_.head_dim, a_.scale, query_});
   }
 
   void load_keys(int64_t begin, int64_t tokens) {
-    with_feature_map(a_.feature_map, LoadFeatures{a_.key.row(b_, h_, begin), a_.key.token_stride, tokens,
+    with_feature_map(a_.feature_map, LoadFeatures{a_.key.row(b_, h_, begin), a_.key.row_stride, tokens,
                                                   a_.head_dim, 1.0F, key_});
-    load_rows(a_.value.row(b_, h_, begin), a_.value.token_stride, tokens, a_.value_dim, value_);
+    load_rows(a_.value.row(b_, h_, begin), a_.value.row_stride, tokens, a_.value_dim, value_);
   }
 
   void fetch_outputs(int64_t begin, int64_t tokens) {
     fetch_.clear();
-    fetch_.add(a_.out.row(b_, h_, begin), a_.out.token_stride, tokens, a_.value_dim);
+    fetch_.add(a_.out.row(b_, h_, begin), a_.out.row_stride, tokens, a_.value_dim);
   }
 
   void fetch_queries(int64_t begin, int64_t tokens) {
-    fetch_.add(a_.query.row(b_, h_, begin), a_.query.token_stride, tokens, a_.head_dim);
+    fetch_.add(a_.query.row(b_, h_, begin), a_.query.row_stride, tokens, a_.head_dim);
   }
 
   void fetch_keys(int64_t begin, int64_t tokens) {
-    fetch_.add(a_.key.row(b_, h_, begin), a_.key.token_stride, tokens, a_.head_dim);
-    fetch_.add(a_.value.row(b_, h_, begin), a_.value.token_stride, tokens, a_.value_dim);
+    fetch_.add(a_.key.row(b_, h_, begin), a_.key.row_stride, tokens, a_.head_dim);
+    fetch_.add(a_.value.row(b_, h_, begin), a_.value.row_stride, tokens, a_.value_dim);
   }
 
   void attend(int64_t tokens) {

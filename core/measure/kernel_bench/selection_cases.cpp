@@ -20,15 +20,17 @@ KernelCase top_k_case(int64_t keys, int64_t k) {
   top_k.family = "top_k";
   top_k.one_thread = true;
   top_k.baseline = fmt::format("nth_element/f32/n{}/k{}", keys, k);
-  top_k.make = [keys, k](CaseContext&) {
+  top_k.make = [keys, k](CaseContext& context) {
+    const kernels::KernelTable* table = context.kernels;
     const auto scores = normals(rows * keys, 4);
     const auto scratch = std::make_shared<kernels::SelectScratch>();
-    return PreparedCase{[=, chosen = std::vector<int32_t>(), turn = int64_t{0}]() mutable {
-                          const kernels::Range all{0, static_cast<int32_t>(keys)};
-                          chosen.clear();
-                          kernels::top_k(scores.get() + turn++ % rows * keys, {&all, 1}, k, *scratch, chosen);
-                        },
-                        0, ""};
+    return PreparedCase{
+        [=, chosen = std::vector<int32_t>(), turn = int64_t{0}]() mutable {
+          const kernels::Range all{0, static_cast<int32_t>(keys)};
+          chosen.clear();
+          kernels::top_k(scores.get() + turn++ % rows * keys, {&all, 1}, k, *scratch, chosen, *table);
+        },
+        0, ""};
   };
   return top_k;
 }
