@@ -47,47 +47,60 @@ void gather_logits(const GatherLogitsArgumentsOf<Element>& a) {
   }
 }
 
-/// Logits of a block's entries for `rows` rows from `first_row` on, into group.weight.
+/// Blocks whose keys are read one after the other, then their values: memory is fastest in long stretches.
+inline constexpr int64_t kStretchBlocks = 4;
+
+using BlockLogits = float[kGroupRows][kBlockEntries];
+
+/// Rows of memory that will be read next.
+template <class Element>
+struct NextRows {
+  const Element* const* at = nullptr;
+  int64_t count = 0;
+};
+
+/// Logits of a block's entries for `rows` rows from `first_row` on.
 template <class Element>
 void block_logits(const AttendArgumentsOf<Element>& a, int64_t first_row, int64_t rows,
-                  const EntryBlock<Element>& block, SoftmaxGroup& group) {
+                  const EntryBlock<Element>& block, NextRows<Element> next, BlockLogits& logits) {
   const float* query = a.query + first_row * a.query_stride;
-  const Element* keys[kPanelKeys + kFetchAhead];  // after the last key values, which are read next
+  const Element* keys[kPanelKeys + kFetchAhead];  // after the last key what is read next
   for (int64_t begin = 0; begin < block.count; begin += kPanelKeys) {
     for (int64_t j = 0; j < kPanelKeys + kFetchAhead; ++j) {
       const int64_t e = begin + j;
-      keys[j] = e < block.count ? block.key[e] : block.value[std::min(e - block.count, block.count - 1)];
+      keys[j] = e < block.count ? block.key[e] : next.at[std::min(e - block.count, next.count - 1)];
     }
     const int64_t count = std::min(kPanelKeys, block.count - begin);
     // A vector of keys is read whole, and a value may be shorter than a key.
     for (int64_t j = count; j % kLanes != 0; ++j) keys[j] = keys[0];
-    dots(query, a.query_stride, rows, a.head_dim, keys, count, &group.weight[0][begin], kBlockEntries,
+    dots(query, a.query_stride, rows, a.head_dim, keys, count, &logits[0][begin], kBlockEntries,
          Fetcher<Element>(keys + kFetchAhead, count, a.head_dim));
   }
   float gathered[kBlockEntries];
   for (int64_t r = 0; r < rows; ++r) {
     const float* bias = a.bias == nullptr ? nullptr : a.bias[first_row + r];
     for (int64_t e = 0; bias != nullptr && e < block.count; ++e) gathered[e] = bias[block.id[e]];
-    scale_and_bias(group.weight[r], block.count, a.scale, bias == nullptr ? nullptr : gathered);
-    for (int64_t e = 0; block.weighted && e < block.count; ++e) group.weight[r][e] += block.log_weight[e];
+    scale_and_bias(logits[r], block.count, a.scale, bias == nullptr ? nullptr : gathered);
+    for (int64_t e = 0; block.weighted && e < block.count; ++e) logits[r][e] += block.log_weight[e];
   }
 }
 
-/// Weighted sum of a block's values. `next` holds the entries that follow, if any.
+/// Weighted sum of a block's values.
 template <class Element>
 void block_values(const AttendArgumentsOf<Element>& a, int64_t rows, const EntryBlock<Element>& block,
-                  const EntryBlock<Element>& next, SoftmaxGroup& group, float* out) {
+                  NextRows<Element> next, const BlockLogits& logits, SoftmaxGroup& group, float* out) {
   std::fill_n(group.count, rows, block.count);
+  for (int64_t r = 0; r < rows; ++r) std::copy_n(logits[r], block.count, group.weight[r]);
   if (block.consecutive != nullptr) {
     const StridedRows<Element> values{block.value[0], block.consecutive->value_stride};
     join_block(group, rows, values, a.value_dim, out, a.out_stride, NoFetcher());
     return;
   }
-  const Element* ahead[kBlockEntries];  // values, after the last of them keys
+  const Element* ahead[kBlockEntries];
   int64_t count = std::max<int64_t>(0, block.count - kFetchAhead);
   std::copy_n(block.value + std::min(kFetchAhead, block.count), count, ahead);
   for (int64_t e = 0; e < std::min(kFetchAhead, next.count) && count < kBlockEntries; ++e)
-    ahead[count++] = next.key[e];
+    ahead[count++] = next.at[e];
   join_block(group, rows, GatheredRows<Element>{block.value}, a.value_dim, out, a.out_stride,
              Fetcher<Element>(ahead, count, a.value_dim));
 }
@@ -95,18 +108,26 @@ void block_values(const AttendArgumentsOf<Element>& a, int64_t rows, const Entry
 template <class Element>
 void attend(const AttendArgumentsOf<Element>& a) {
   SoftmaxGroup group;
-  EntryBlock<Element> blocks[2];
+  EntryBlock<Element> blocks[kStretchBlocks];
+  HWY_ALIGN BlockLogits logits[kStretchBlocks];
   for (int64_t first = 0; first < a.rows; first += kGroupRows) {
     const int64_t rows = std::min(kGroupRows, a.rows - first);
     float* out = a.out + first * a.out_stride;
     start(group, rows, a.sink_logit == nullptr ? nullptr : a.sink_logit + first, out, a.out_stride,
           a.value_dim);
     EntryCursor<Element> cursor(a.segments, a.segment_count);
-    bool more = cursor.next(blocks[0]);
-    for (int64_t b = 0; more; ++b) {
-      more = cursor.next(blocks[(b + 1) % 2]);
-      block_logits(a, first, rows, blocks[b % 2], group);
-      block_values(a, rows, blocks[b % 2], blocks[(b + 1) % 2], group, out);
+    for (int64_t count = kStretchBlocks; count == kStretchBlocks;) {
+      for (count = 0; count < kStretchBlocks && cursor.next(blocks[count]);) ++count;
+      for (int64_t i = 0; i < count; ++i) {
+        const auto& next = blocks[i + 1 < count ? i + 1 : 0];
+        block_logits(a, first, rows, blocks[i],
+                     NextRows<Element>{i + 1 < count ? next.key : next.value, next.count}, logits[i]);
+      }
+      for (int64_t i = 0; i < count; ++i) {
+        const NextRows<Element> next =
+            i + 1 < count ? NextRows<Element>{blocks[i + 1].value, blocks[i + 1].count} : NextRows<Element>{};
+        block_values(a, rows, blocks[i], next, logits[i], group, out);
+      }
     }
     finish(group, rows, out, a.out_stride, a.value_dim, a.lse + first);
   }

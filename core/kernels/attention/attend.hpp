@@ -6,8 +6,8 @@
 
 namespace attnlab::kernels {
 
-/// Kernels for keys and values of one type. They run on the calling thread and allocate nothing (about 60 KiB
-/// of stack). Results do not depend on how rows are split into calls. Arguments are not checked.
+/// Kernels for keys and values of one type. They run on the calling thread and allocate nothing (about 130
+/// KiB of stack). Results do not depend on how rows are split into calls. Arguments are not checked.
 template <class Element>
 struct AttendKernelsOf {
   void (*logits)(const LogitsArgumentsOf<Element>&) = nullptr;

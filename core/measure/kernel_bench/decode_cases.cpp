@@ -2,10 +2,12 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <iterator>
 #include <numeric>
 #include <random>
 
 #include "core/base/parallel.hpp"
+#include "core/kernels/attention/dense.hpp"
 #include "core/measure/kernel_bench/kernel_case.hpp"
 
 namespace attnlab::measure {
@@ -143,6 +145,65 @@ class Decode {
   int64_t turn_ = 0;
 };
 
+/// Dense attention of one query to keys and values in bfloat16.
+class DecodeBFloat16 {
+ public:
+  DecodeBFloat16(const Shape& shape, CaseContext& context)
+      : kernels_(context.kernels),
+        query_(normals(shape.heads * shape.head_dim, 2)),
+        out_(normals(shape.heads * shape.head_dim, 3)),
+        lse_(normals(shape.heads, 4)) {
+    const auto kv = context.kv({shape.kv_heads, shape.keys, shape.head_dim});
+    plane_ = shape.kv_heads * shape.keys * shape.head_dim;
+    planes_ = 2 * kv->layers();
+    stored_ = std::make_shared<std::vector<kernels::BFloat16>>();
+    stored_->reserve(static_cast<size_t>(plane_ * planes_));
+    for (int64_t layer = 0; layer < kv->layers(); ++layer) {
+      for (const float* from : {kv->key(layer, 0), kv->value(layer, 0)})
+        std::transform(from, from + plane_, std::back_inserter(*stored_), kernels::to_bfloat16);
+    }
+    arguments_.query_heads = shape.heads;
+    arguments_.kv_heads = shape.kv_heads;
+    arguments_.queries = 1;
+    arguments_.keys = shape.keys;
+    arguments_.head_dim = arguments_.value_dim = shape.head_dim;
+    arguments_.scale = 1.0F / 12;
+    arguments_.query = {query_.get(), 0, shape.head_dim, shape.head_dim};
+    arguments_.out = {out_.get(), 0, shape.head_dim, shape.head_dim};
+    arguments_.lse = lse_.get();
+    arguments_.key = arguments_.value = {nullptr, 0, shape.keys * shape.head_dim, shape.head_dim};
+  }
+
+  void operator()() {
+    const int64_t plane = 2 * turn_++ % planes_;
+    arguments_.key.data = stored_->data() + plane * plane_;
+    arguments_.value.data = arguments_.key.data + plane_;
+    kernels::dense_attention(*kernels_, arguments_);
+  }
+
+  int64_t layers() const { return planes_ / 2; }
+
+ private:
+  const kernels::KernelTable* kernels_;
+  std::shared_ptr<float[]> query_, out_, lse_;
+  std::shared_ptr<std::vector<kernels::BFloat16>> stored_;
+  int64_t plane_ = 0, planes_ = 0, turn_ = 0;
+  kernels::DenseArgumentsOf<kernels::BFloat16> arguments_;
+};
+
+KernelCase bfloat16_case(const Shape& shape) {
+  KernelCase dense;
+  dense.name = "decode/bf16/" + shape.text();
+  dense.family = "decode";
+  dense.bytes = static_cast<double>(shape.kv_heads * shape.keys) * shape.row_bytes() / 2;
+  dense.flops = 4.0 * static_cast<double>(shape.heads * shape.keys * shape.head_dim);
+  dense.make = [shape](CaseContext& context) {
+    const DecodeBFloat16 decode(shape, context);
+    return PreparedCase{decode, decode.layers(), ""};
+  };
+  return dense;
+}
+
 KernelCase dense_case(const Shape& shape) {
   KernelCase dense;
   dense.name = "decode/f32/" + shape.text();
@@ -181,6 +242,7 @@ KernelCase sparse_case(const Shape& shape, double density, bool per_head) {
 void add_decode_cases(bool quick, std::vector<KernelCase>& cases) {
   const Shape shape{32, 8, 128, quick ? 256 : 32768};
   cases.push_back(dense_case(shape));
+  cases.push_back(bfloat16_case(shape));
   for (double density : {0.01, 0.05, 0.10}) cases.push_back(sparse_case(shape, density, false));
   for (double density : {0.05, 0.10}) cases.push_back(sparse_case(shape, density, true));
 }

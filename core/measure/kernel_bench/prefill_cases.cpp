@@ -1,7 +1,9 @@
 // Causal dense attention of a whole prompt.
 #include <fmt/core.h>
 
-#include "core/base/parallel.hpp"
+#include <cmath>
+
+#include "core/kernels/attention/dense.hpp"
 #include "core/measure/kernel_bench/kernel_case.hpp"
 
 namespace attnlab::measure {
@@ -9,70 +11,36 @@ namespace {
 
 struct Shape {
   int64_t heads, kv_heads, head_dim, queries;
-
-  int64_t group() const { return heads / kv_heads; }
 };
 
-constexpr int64_t tile_queries = 64;
-
-/// Logits of a tile and what they attend to, as the engine does it.
 class Prefill {
  public:
   Prefill(const Shape& shape, CaseContext& context)
-      : shape_(shape),
-        kernels_(context.kernels),
+      : kernels_(context.kernels),
         kv_(context.kv({shape.kv_heads, shape.queries, shape.head_dim})),
         query_(normals(shape.heads * shape.queries * shape.head_dim, 2)),
         out_(normals(shape.heads * shape.queries * shape.head_dim, 3)),
-        logits_(static_cast<size_t>(base::worker_slots())) {}
-
-  void operator()() {
-    const int64_t tiles = (shape_.queries + tile_queries - 1) / tile_queries;
-    base::parallel_for(shape_.kv_heads * tiles, [&](int64_t i, int worker) {
-      attend(i % shape_.kv_heads, (tiles - 1 - i / shape_.kv_heads) * tile_queries,
-             logits_[static_cast<size_t>(worker)]);
-    });
+        lse_(normals(shape.heads * shape.queries, 4)) {
+    const int64_t head = shape.queries * shape.head_dim;
+    arguments_.query_heads = shape.heads;
+    arguments_.kv_heads = shape.kv_heads;
+    arguments_.queries = arguments_.keys = shape.queries;
+    arguments_.head_dim = arguments_.value_dim = shape.head_dim;
+    arguments_.scale = 1 / std::sqrt(static_cast<float>(shape.head_dim));
+    arguments_.query = {query_.get(), 0, head, shape.head_dim};
+    arguments_.key = {kv_->key(0, 0), 0, head, shape.head_dim};
+    arguments_.value = {kv_->value(0, 0), 0, head, shape.head_dim};
+    arguments_.out = {out_.get(), 0, head, shape.head_dim};
+    arguments_.lse = lse_.get();
   }
+
+  void operator()() const { kernels::dense_attention(*kernels_, arguments_); }
 
  private:
-  void attend(int64_t head, int64_t first, std::vector<float>& scratch) const {
-    const int64_t rows = std::min(tile_queries, shape_.queries - first) * shape_.group();
-    const int64_t keys = first + rows / shape_.group();
-    const int64_t row_size = shape_.head_dim;
-    scratch.resize(static_cast<size_t>(tile_queries * shape_.group() * shape_.queries));
-    // Rows of a KV head: [query][head of the group].
-    const int64_t begin = (head * shape_.queries + first) * shape_.group();
-    kernels::LogitsArguments logits;
-    logits.query = query_.get() + begin * row_size;
-    logits.query_stride = logits.head_dim = logits.key_stride = row_size;
-    logits.rows = rows;
-    logits.key = kv_->key(0, head);
-    logits.key_end = keys;
-    logits.scale = 1.0F / 12;
-    logits.logits = scratch.data();
-    logits.logits_stride = shape_.queries;
-    kernels_->logits(logits);
-
-    int64_t key_end[tile_queries * 64];
-    for (int64_t row = 0; row < rows; ++row) key_end[row] = first + row / shape_.group() + 1;
-    float lse[tile_queries * 64];
-    kernels::AttendLogitsArguments attend;
-    attend.logits = scratch.data();
-    attend.logits_stride = shape_.queries;
-    attend.rows = rows;
-    attend.key_end = key_end;
-    attend.value = kv_->value(0, head);
-    attend.value_stride = attend.value_dim = attend.out_stride = row_size;
-    attend.out = out_.get() + begin * row_size;
-    attend.lse = lse;
-    kernels_->attend_logits(attend);
-  }
-
-  Shape shape_;
   const kernels::KernelTable* kernels_;
   std::shared_ptr<const KvPool> kv_;
-  std::shared_ptr<float[]> query_, out_;
-  std::vector<std::vector<float>> logits_;  ///< of each worker
+  std::shared_ptr<float[]> query_, out_, lse_;
+  kernels::DenseArguments arguments_;
 };
 
 }  // namespace
