@@ -35,6 +35,12 @@ Tensor Tensor::zeros(DType dtype, Shape shape) {
   // Anonymous pages are zero and untouched until written: large tensors cost nothing before use.
   void* memory = ::mmap(nullptr, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) throw std::bad_alloc();
+#ifdef MADV_HUGEPAGE
+  // Sparse attention reads rows at random, each from a page of its own: with pages of 4 KiB, finding the
+  // pages takes as long as reading the rows. A refusal changes nothing.
+  constexpr size_t large = size_t{4} << 20;
+  if (capacity >= large) ::madvise(memory, capacity, MADV_HUGEPAGE);
+#endif
   std::shared_ptr<const void> storage(memory, [capacity](void* p) { ::munmap(p, capacity); });
   return Tensor(dtype, std::move(shape), std::move(storage), static_cast<const std::byte*>(memory));
 }

@@ -27,8 +27,10 @@ void fill(float* values, int64_t count) {
 }  // namespace
 
 KvPool::KvPool(const KvShape& shape, int64_t layers)
-    : shape_(shape), layers_(layers), values_(new float[static_cast<size_t>(layers * shape.floats())]) {
-  fill(values_.get(), layers * shape.floats());
+    : shape_(shape),
+      layers_(layers),
+      values_(tensor::Tensor::zeros(tensor::DType::f32, {layers * shape.floats()})) {
+  fill(values_.mutable_values<float>().data(), layers * shape.floats());
 }
 
 std::shared_ptr<const KvPool> CaseContext::kv(const KvShape& shape) {

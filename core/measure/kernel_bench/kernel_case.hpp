@@ -10,6 +10,7 @@
 
 #include "core/kernels/table.hpp"
 #include "core/plugin/catalog.hpp"
+#include "core/tensor/tensor.hpp"
 
 namespace attnlab::measure {
 
@@ -35,11 +36,11 @@ class KvPool {
 
  private:
   const float* at(int64_t plane, int64_t head) const {
-    return values_.get() + (plane * shape_.kv_heads + head) * shape_.keys * shape_.head_dim;
+    return values_.values<float>().data() + (plane * shape_.kv_heads + head) * shape_.keys * shape_.head_dim;
   }
   KvShape shape_;
   int64_t layers_;
-  std::shared_ptr<float[]> values_;
+  tensor::Tensor values_;
 };
 
 /// What the cases of a run work with. [main thread]
