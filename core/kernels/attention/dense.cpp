@@ -25,9 +25,9 @@ class Buffer {
  public:
   Number* take(int64_t count) {
     if (count > size_) {
-      size_ = (count + 15) / 16 * 16;
-      memory_.reset(
-          static_cast<Number*>(std::aligned_alloc(64, static_cast<size_t>(size_) * sizeof(Number))));
+      const size_t bytes = (static_cast<size_t>(count) * sizeof(Number) + 63) / 64 * 64;
+      size_ = static_cast<int64_t>(bytes / sizeof(Number));
+      memory_.reset(static_cast<Number*>(std::aligned_alloc(64, bytes)));
       if (memory_ == nullptr) throw std::bad_alloc();
     }
     return memory_.get();
