@@ -9,6 +9,7 @@
 
 #include "core/attention/row_list.hpp"
 #include "core/base/error.hpp"
+#include "core/mask/seen_keys.hpp"
 #include "core/mask/visibility.hpp"
 
 namespace attnlab::attention {
@@ -90,7 +91,7 @@ void Tile::load_visibility(const data::Geometry& geometry) {
   for (int64_t row = 0; row < rows(); ++row) {
     const int64_t position = query_of(row) + valid - geometry.queries;
     position_[at(row)] = position;
-    visible_end_[at(row)] = options_.causal ? std::clamp<int64_t>(position + 1, 0, valid) : valid;
+    visible_end_[at(row)] = mask::seen_keys(query_of(row), geometry.queries, valid, options_.causal);
     visible_count_[at(row)] = visible_end_[at(row)];
     rng_stream_[at(row)] = (static_cast<uint64_t>(head_of(row)) << 40) |
                            static_cast<uint64_t>(position & ((int64_t{1} << 40) - 1));

@@ -18,10 +18,4 @@ struct HeadRows {
   }
 };
 
-/// The keys [0, seen_keys) that query row i sees: it is at position i + valid - queries.
-constexpr int64_t seen_keys(int64_t row, int64_t queries, int64_t valid, bool causal) {
-  const int64_t end = row + valid - queries + 1;
-  return !causal || end > valid ? valid : end < 0 ? 0 : end;
-}
-
 }  // namespace attnlab::kernels

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/base/error.hpp"
+#include "core/mask/seen_keys.hpp"
 
 namespace attnlab::mask {
 
@@ -54,9 +55,7 @@ bool Visibility::hides_nothing() const {
 
 int64_t Visibility::end(int64_t b, int64_t q) const {
   ATTNLAB_CHECK(b >= 0 && b < shape_.batch && q >= 0 && q < shape_.queries, "row outside the shape");
-  const int64_t valid = valid_[b];
-  if (!causal_) return valid;
-  return std::clamp<int64_t>(q + valid - shape_.queries + 1, 0, valid);
+  return seen_keys(q, shape_.queries, valid_[b], causal_);
 }
 
 const float* Visibility::bias_row(int64_t b, int64_t h, int64_t q) const {

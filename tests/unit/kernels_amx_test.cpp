@@ -15,6 +15,7 @@
 #include "core/base/parallel.hpp"
 #include "core/kernels/amx/prefill-inl.hpp"
 #include "core/kernels/attention/reference.hpp"
+#include "core/mask/seen_keys.hpp"
 
 namespace attnlab::kernels {
 namespace {
@@ -169,7 +170,8 @@ struct Problem {
       const int64_t batch = row / (s.query_heads * s.queries);
       const int64_t head = row / s.queries % s.query_heads;
       const int64_t kv_head = batch * s.kv_heads + head / (s.query_heads / s.kv_heads);
-      const Range run{0, static_cast<int32_t>(seen_keys(row % s.queries, s.queries, valid[batch], s.causal))};
+      const Range run{
+          0, static_cast<int32_t>(mask::seen_keys(row % s.queries, s.queries, valid[batch], s.causal))};
       const Segment segment{key.data() + kv_head * s.keys * s.head_dim,
                             s.head_dim,
                             value.data() + kv_head * s.keys * s.value_dim,

@@ -7,13 +7,12 @@
 #endif
 
 #include <algorithm>
-#include <cstdlib>
 #include <initializer_list>
-#include <memory>
-#include <new>
 
 #include "core/base/parallel.hpp"
 #include "core/kernels/amx/tiles.hpp"
+#include "core/kernels/scratch.hpp"
+#include "core/mask/seen_keys.hpp"
 
 namespace attnlab::kernels {
 namespace {
@@ -68,23 +67,6 @@ class AmxPrefill {
   }
 
  private:
-  /// 64-byte aligned, not initialised.
-  class Buffer {
-   public:
-    explicit Buffer(int64_t size)
-        : memory_(
-              static_cast<uint16_t*>(std::aligned_alloc(64, static_cast<size_t>(size) * sizeof(uint16_t)))) {
-      if (memory_ == nullptr && size > 0) throw std::bad_alloc();
-    }
-    uint16_t* at(int64_t i) const { return memory_.get() + i; }
-
-   private:
-    struct Free {
-      void operator()(uint16_t* memory) const { std::free(memory); }
-    };
-    std::unique_ptr<uint16_t, Free> memory_;
-  };
-
   /// The row as bfloat16, from one of the two sources; zeros from `size` to amx_padded(size).
   void load_row(const HeadRows<const float>& wide, const HeadRows<const uint16_t>& narrow, int64_t batch,
                 int64_t head, int64_t row, int64_t size, uint16_t* to) const {
@@ -111,14 +93,14 @@ class AmxPrefill {
       }
     };
     load(a_.key, a_.key_bfloat16, a_.head_dim);
-    uint16_t* to = key_.at((head * padded_keys_ + first) * channels_);
+    uint16_t* to = key_.data() + (head * padded_keys_ + first) * channels_;
     for (int64_t half = 0; half < 2; ++half) {
       for (int64_t c = 0; c < channels_; c += 2) {
         for (int64_t j = 0; j < 16; ++j, to += 2) std::copy_n(rows[half * 16 + j] + c, 2, to);
       }
     }
     load(a_.value, a_.value_bfloat16, a_.value_dim);
-    to = value_.at((head * padded_keys_ + first) * values_);
+    to = value_.data() + (head * padded_keys_ + first) * values_;
     for (int64_t c = 0; c < values_; c += 16) {
       for (int64_t j = 0; j < kAmxStep; j += 2) {
         for (int64_t i = 0; i < 16; ++i) {
@@ -135,14 +117,14 @@ class AmxPrefill {
     int64_t seen[kAmxBlockRows];
     for (int64_t r = 0; r < rows; ++r) {
       load_row(a_.query, {}, batch, head, first + r, a_.head_dim, query + r * channels_);
-      seen[r] = seen_keys(first + r, a_.queries, valid(batch), a_.causal);
+      seen[r] = mask::seen_keys(first + r, a_.queries, valid(batch), a_.causal);
     }
     std::fill_n(query + rows * channels_, (amx_padded(rows) - rows) * channels_, uint16_t{0});
     const int64_t kv_head = batch * a_.kv_heads + head / (a_.query_heads / a_.kv_heads);
     AmxBlock block;
     block.query = query;
-    block.key = key_.at(kv_head * padded_keys_ * channels_);
-    block.value = value_.at(kv_head * padded_keys_ * values_);
+    block.key = key_.data() + kv_head * padded_keys_ * channels_;
+    block.value = value_.data() + kv_head * padded_keys_ * values_;
     block.rows = rows;
     block.head_dim = a_.head_dim;
     block.value_dim = a_.value_dim;
@@ -162,7 +144,8 @@ class AmxPrefill {
   const int64_t padded_keys_;
   const int64_t channels_;
   const int64_t values_;
-  Buffer key_, value_;  ///< AmxBlock's layouts, one after the other for each batch and KV head
+  AlignedBuffer<uint16_t> key_,
+      value_;  ///< AmxBlock's layouts, one after the other for each batch and KV head
 };
 
 }  // namespace

@@ -11,6 +11,7 @@
 
 #include "core/kernels/attention/backward_few-inl.hpp"
 #include "core/kernels/simd/register_tile-inl.hpp"
+#include "core/kernels/simd/transpose-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace attnlab::kernels::HWY_NAMESPACE {
@@ -80,18 +81,15 @@ inline constexpr int64_t kTransposed = 4;
 /// to[i * kTileColumns + j] = row[j][c + i] for i and j below kTransposed.
 HWY_INLINE void transpose(const float* const* row, int64_t c, float* to) {
   const hn::FixedTag<float, 4> d;
-  const auto v0 = hn::LoadU(d, row[0] + c);
-  const auto v1 = hn::LoadU(d, row[1] + c);
-  const auto v2 = hn::LoadU(d, row[2] + c);
-  const auto v3 = hn::LoadU(d, row[3] + c);
-  const auto low02 = hn::InterleaveLower(d, v0, v2);
-  const auto low13 = hn::InterleaveLower(d, v1, v3);
-  const auto high02 = hn::InterleaveUpper(d, v0, v2);
-  const auto high13 = hn::InterleaveUpper(d, v1, v3);
-  hn::StoreU(hn::InterleaveLower(d, low02, low13), d, to + 0 * kTileColumns);
-  hn::StoreU(hn::InterleaveUpper(d, low02, low13), d, to + 1 * kTileColumns);
-  hn::StoreU(hn::InterleaveLower(d, high02, high13), d, to + 2 * kTileColumns);
-  hn::StoreU(hn::InterleaveUpper(d, high02, high13), d, to + 3 * kTileColumns);
+  auto v0 = hn::LoadU(d, row[0] + c);
+  auto v1 = hn::LoadU(d, row[1] + c);
+  auto v2 = hn::LoadU(d, row[2] + c);
+  auto v3 = hn::LoadU(d, row[3] + c);
+  transpose_blocks(d, v0, v1, v2, v3);
+  hn::StoreU(v0, d, to + 0 * kTileColumns);
+  hn::StoreU(v1, d, to + 1 * kTileColumns);
+  hn::StoreU(v2, d, to + 2 * kTileColumns);
+  hn::StoreU(v3, d, to + 3 * kTileColumns);
 }
 #endif
 

@@ -3,36 +3,27 @@
 
 #include <cmath>
 #include <cstdint>
-#include <cstdlib>
 #include <limits>
-#include <memory>
-#include <new>
 
 #include "core/base/parallel.hpp"
+#include "core/kernels/scratch.hpp"
 
 namespace attnlab::kernels {
 
 inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-/// A 64-byte aligned buffer for each worker slot. All are allocated at once: a task that others wait for must
-/// not fail. Memory that no worker touches costs nothing.
+/// An aligned buffer for each worker slot. All are allocated at once: a task that others wait for must not
+/// fail.
 class WorkerScratch {
  public:
   explicit WorkerScratch(int64_t floats)
-      : stride_((floats + 15) / 16 * 16),
-        memory_(static_cast<float*>(
-            std::aligned_alloc(64, static_cast<size_t>(stride_ * base::worker_slots()) * sizeof(float)))) {
-    if (memory_ == nullptr && stride_ > 0) throw std::bad_alloc();
-  }
+      : stride_((floats + 15) / 16 * 16), memory_(stride_ * base::worker_slots()) {}
 
-  float* of(int worker) const { return memory_.get() + worker * stride_; }
+  float* of(int worker) const { return memory_.data() + worker * stride_; }
 
  private:
-  struct Free {
-    void operator()(float* memory) const { std::free(memory); }
-  };
   int64_t stride_;
-  std::unique_ptr<float, Free> memory_;
+  AlignedBuffer<float> memory_;
 };
 
 /// The lse that makes every weight of a row without keys 0.

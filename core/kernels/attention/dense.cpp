@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <limits>
-#include <memory>
 #include <vector>
 
 #include "core/base/parallel.hpp"
+#include "core/kernels/scratch.hpp"
+#include "core/mask/seen_keys.hpp"
 
 namespace attnlab::kernels {
 namespace {
@@ -18,28 +18,6 @@ constexpr int64_t kTaskRows = 96;
 /// Rows of a KV head from which on packing pays: a packed block serves so many.
 constexpr int64_t kPackingRows = 24;
 constexpr int64_t kPackedBytes = int64_t{256} << 20;
-
-/// Memory in lines of 64 bytes that only grows.
-template <class Number>
-class Buffer {
- public:
-  Number* take(int64_t count) {
-    if (count > size_) {
-      const size_t bytes = (static_cast<size_t>(count) * sizeof(Number) + 63) / 64 * 64;
-      size_ = static_cast<int64_t>(bytes / sizeof(Number));
-      memory_.reset(static_cast<Number*>(std::aligned_alloc(64, bytes)));
-      if (memory_ == nullptr) throw std::bad_alloc();
-    }
-    return memory_.get();
-  }
-
- private:
-  struct Free {
-    void operator()(Number* p) const { std::free(p); }
-  };
-  std::unique_ptr<Number, Free> memory_;
-  int64_t size_ = 0;
-};
 
 void pack_with(const KernelTable& kernels, const PackArgumentsOf<float>& a) {
   kernels.pack_kv(a);
@@ -62,7 +40,7 @@ void attend_with(const KernelTable& kernels, const AttendArgumentsOf<Float16>& a
 
 template <class Element>
 int64_t visible_end(const DenseArgumentsOf<Element>& a, int64_t batch, int64_t query) {
-  return seen_keys(query, a.queries, a.valid == nullptr ? a.keys : a.valid[batch], a.causal);
+  return mask::seen_keys(query, a.queries, a.valid == nullptr ? a.keys : a.valid[batch], a.causal);
 }
 
 template <class Element>
@@ -133,8 +111,8 @@ void attend_block(const KernelTable& kernels, const DenseArgumentsOf<Element>& a
 
 template <class Element>
 void attend_packed_heads(const KernelTable& kernels, const DenseArgumentsOf<Element>& a) {
-  thread_local Buffer<float> keys, values;
-  thread_local Buffer<uint8_t> finite;
+  thread_local AlignedBuffer<float> keys, values;
+  thread_local AlignedBuffer<uint8_t> finite;
   const int64_t group = a.query_heads / a.kv_heads;
   const int64_t heads = a.batch * a.kv_heads;
   PackedHeads packed;
@@ -176,7 +154,7 @@ void attend_streamed(const KernelTable& kernels, const DenseArgumentsOf<Element>
   segment.value_stride = a.value.row_stride;
   segment.runs = &run;
   segment.run_count = 1;
-  thread_local Buffer<const float*> bias;
+  thread_local AlignedBuffer<const float*> bias;
   const int64_t head = kv_head * group;
   AttendArgumentsOf<Element> attend;
   attend.query = a.query.row(batch, head, query);
@@ -196,7 +174,7 @@ void attend_streamed(const KernelTable& kernels, const DenseArgumentsOf<Element>
   attend.out = a.out.row(batch, head, query);
   attend.out_stride = a.out.head_stride;
   // Rows are heads: their lse lie `queries` apart.
-  thread_local Buffer<float> lse_buffer;
+  thread_local AlignedBuffer<float> lse_buffer;
   float* lse = lse_buffer.take(group);
   attend.lse = lse;
   split_attend(kernels, attend);
@@ -286,7 +264,7 @@ void split_attend(const KernelTable& kernels, const AttendArgumentsOf<Element>& 
     attend_with(kernels, a);
     return;
   }
-  thread_local Buffer<float> outs, lses;
+  thread_local AlignedBuffer<float> outs, lses;
   float* out = outs.take(parts * a.rows * a.value_dim);
   float* lse = lses.take(parts * a.rows);
   base::parallel_for(parts, [&](int64_t i, int) {

@@ -5,6 +5,7 @@
 #include "core/base/parallel.hpp"
 #include "core/kernels/attention/backward.hpp"
 #include "core/kernels/attention/backward_scratch.hpp"
+#include "core/mask/seen_keys.hpp"
 
 namespace attnlab::kernels {
 namespace {
@@ -41,7 +42,7 @@ class DenseBackward {
     return static_cast<size_t>((batch * a_.query_heads + head) * a_.queries + row);
   }
   int64_t seen(int64_t batch, int64_t row) const {
-    return seen_keys(row, a_.queries, valid(batch), a_.causal);
+    return mask::seen_keys(row, a_.queries, valid(batch), a_.causal);
   }
 
   void start_head(int64_t batch, int64_t head) {

@@ -15,6 +15,7 @@
 
 #include "core/kernels/simd/register_tile-inl.hpp"
 #include "core/kernels/simd/rows-inl.hpp"
+#include "core/kernels/simd/transpose-inl.hpp"
 #include "core/kernels/simd/vector_math-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -47,47 +48,23 @@ inline constexpr int64_t kDirectRows = 8;
 inline constexpr int64_t kDirectTileRows = kManyRegisters ? 4 : 2;
 inline constexpr int64_t kBlocks = kLanes / 4;
 
-/// Block b of the result, four lanes, holds the four stored channels of key[b * step] from `channel` on.
-template <class D, class Element>
-HWY_INLINE hn::Vec<D> load_stored_blocks(D d, const Element* const* key, int64_t step, int64_t channel) {
-  if constexpr (hn::MaxLanes(D()) <= 4) {
-    return hn::LoadU(d, stored(key[0] + channel));
-  } else {
-    const hn::Half<D> half;
-    constexpr int64_t half_blocks = static_cast<int64_t>(hn::MaxLanes(hn::Half<D>())) / 4;
-    return hn::Combine(d, load_stored_blocks(half, key + half_blocks * step, step, channel),
-                       load_stored_blocks(half, key, step, channel));
-  }
-}
-
+/// Block b of the result, four lanes, holds the four channels of key[b * step] from `channel` on.
 template <class Element>
-HWY_INLINE Vector load_blocks(const Element* const* key, int64_t step, int64_t channel) {
+HWY_INLINE Vector load_channels(const Element* const* key, int64_t step, int64_t channel) {
   const hn::Rebind<Stored<Element>, Floats> d;
-  return widen(Element(), Floats(), load_stored_blocks(d, key, step, channel));
-}
-
-/// Transposes four vectors block by block: lane 4 b + j of v_i becomes lane 4 b + i of v_j.
-HWY_INLINE void transpose_blocks(Vector& v0, Vector& v1, Vector& v2, Vector& v3) {
-  const Floats d;
-  const Vector low02 = hn::InterleaveLower(d, v0, v2);
-  const Vector low13 = hn::InterleaveLower(d, v1, v3);
-  const Vector high02 = hn::InterleaveUpper(d, v0, v2);
-  const Vector high13 = hn::InterleaveUpper(d, v1, v3);
-  v0 = hn::InterleaveLower(d, low02, low13);
-  v1 = hn::InterleaveUpper(d, low02, low13);
-  v2 = hn::InterleaveLower(d, high02, high13);
-  v3 = hn::InterleaveUpper(d, high02, high13);
+  const auto address = [=](int64_t block) { return stored(key[block * step] + channel); };
+  return widen(Element(), Floats(), load_blocks(d, address));
 }
 
 /// Four rows of a panel: row i holds channel + i of kLanes keys.
 template <class Element>
 HWY_INLINE void transpose_channels(const Element* const* key, int64_t channel, float* panel) {
   const Floats d;
-  Vector v0 = load_blocks(key + 0, 4, channel);
-  Vector v1 = load_blocks(key + 1, 4, channel);
-  Vector v2 = load_blocks(key + 2, 4, channel);
-  Vector v3 = load_blocks(key + 3, 4, channel);
-  transpose_blocks(v0, v1, v2, v3);
+  Vector v0 = load_channels(key + 0, 4, channel);
+  Vector v1 = load_channels(key + 1, 4, channel);
+  Vector v2 = load_channels(key + 2, 4, channel);
+  Vector v3 = load_channels(key + 3, 4, channel);
+  transpose_blocks(d, v0, v1, v2, v3);
   hn::Store(v0, d, panel + 0 * kPanelKeys);
   hn::Store(v1, d, panel + 1 * kPanelKeys);
   hn::Store(v2, d, panel + 2 * kPanelKeys);
@@ -99,7 +76,7 @@ template <int64_t kRows, class Element>
 HWY_INLINE void multiply_channels(const float* query, int64_t query_stride, const Element* const* key,
                                   int64_t channel, Vector (&chains)[kRows]) {
   const Floats d;
-  const Vector k = load_blocks(key, 1, channel);
+  const Vector k = load_channels(key, 1, channel);
 #pragma GCC unroll 8
   for (int64_t r = 0; r < kRows; ++r) {
     chains[r] = hn::MulAdd(hn::LoadDup128(d, query + r * query_stride + channel), k, chains[r]);
@@ -161,7 +138,7 @@ HWY_NOINLINE void dots_direct(const float* query, int64_t query_stride, int64_t 
       }
 #pragma GCC unroll 8
       for (int64_t r = 0; r < kRows; ++r) {
-        transpose_blocks(chains[0][r], chains[1][r], chains[2][r], chains[3][r]);
+        transpose_blocks(d, chains[0][r], chains[1][r], chains[2][r], chains[3][r]);
         total[r] = hn::Add(total[r], chains[0][r]);
         total[r] = hn::Add(total[r], chains[1][r]);
         total[r] = hn::Add(total[r], chains[2][r]);

@@ -146,7 +146,7 @@ HWY_NOINLINE void add_values(Rows value, int64_t count, const float (*weight)[kB
       for (int64_t c = first; c < end; c += kLanes) {
         float* to = out + r * out_stride + c;
         const int64_t lanes = std::min(kLanes, end - c);
-        store_first(hn::MulAdd(scale, load_first(to, lanes), hn::LoadU(Floats(), sum[r] + c - first)), to,
+        store_first(hn::MulAdd(scale, load_first(to, lanes), hn::LoadU(Floats(), sum[r] + (c - first))), to,
                     lanes);
       }
     }

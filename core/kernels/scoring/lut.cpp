@@ -10,6 +10,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "core/kernels/simd/transpose-inl.hpp"
 #include "core/kernels/simd/vector_math-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -66,17 +67,6 @@ inline constexpr int64_t kTableCache = 8192, kTableCapacity = 16384;
 
 using RowVector = hn::Vec<hn::Full128<float> >;
 
-/// [key][row] to [row][key].
-HWY_INLINE void transpose(RowVector& v0, RowVector& v1, RowVector& v2, RowVector& v3) {
-  const hn::Full128<float> d;
-  const RowVector low02 = hn::InterleaveLower(d, v0, v2), low13 = hn::InterleaveLower(d, v1, v3);
-  const RowVector high02 = hn::InterleaveUpper(d, v0, v2), high13 = hn::InterleaveUpper(d, v1, v3);
-  v0 = hn::InterleaveLower(d, low02, low13);
-  v1 = hn::InterleaveUpper(d, low02, low13);
-  v2 = hn::InterleaveLower(d, high02, high13);
-  v3 = hn::InterleaveUpper(d, high02, high13);
-}
-
 /// kRows rows from `first` on, over subspaces [begin, end), whose tables lie interleaved in `table`.
 template <int64_t kRows, class Code>
 HWY_NOINLINE void add_rows(const LutArguments<Code>& a, int64_t first, int64_t begin, int64_t end,
@@ -94,7 +84,7 @@ HWY_NOINLINE void add_rows(const LutArguments<Code>& a, int64_t first, int64_t b
       sum1 = hn::LoadU(d, scores[1]);
       sum2 = hn::LoadU(d, scores[2]);
       sum3 = hn::LoadU(d, scores[3]);
-      transpose(sum0, sum1, sum2, sum3);
+      transpose_blocks(d, sum0, sum1, sum2, sum3);
     }
     const Code* code0 = a.code + j * a.code_stride;
     const Code* code1 = code0 + a.code_stride;
@@ -107,7 +97,7 @@ HWY_NOINLINE void add_rows(const LutArguments<Code>& a, int64_t first, int64_t b
       sum2 = hn::Add(sum2, hn::Load(d, entries + static_cast<size_t>(code2[s]) * kSharedRows));
       sum3 = hn::Add(sum3, hn::Load(d, entries + static_cast<size_t>(code3[s]) * kSharedRows));
     }
-    transpose(sum0, sum1, sum2, sum3);
+    transpose_blocks(d, sum0, sum1, sum2, sum3);
     hn::StoreU(sum0, d, scores[0]);
     if constexpr (kRows > 1) hn::StoreU(sum1, d, scores[1]);
     if constexpr (kRows > 2) hn::StoreU(sum2, d, scores[2]);

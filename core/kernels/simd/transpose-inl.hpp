@@ -16,17 +16,29 @@ HWY_BEFORE_NAMESPACE();
 namespace attnlab::kernels::HWY_NAMESPACE {
 
 #if HWY_TARGET != HWY_SCALAR
-/// Block b of the result, four lanes, holds the four floats at from + b * stride.
-template <class D>
-HWY_INLINE hn::Vec<D> load_strided_blocks(D d, const float* from, int64_t stride) {
+/// Block b of the result, four lanes, holds the four elements at address(first + b).
+template <class D, class Address>
+HWY_INLINE hn::Vec<D> load_blocks(D d, const Address& address, int64_t first = 0) {
   if constexpr (hn::MaxLanes(D()) <= 4) {
-    return hn::LoadU(d, from);
+    return hn::LoadU(d, address(first));
   } else {
     const hn::Half<D> half;
     constexpr int64_t half_blocks = static_cast<int64_t>(hn::MaxLanes(hn::Half<D>())) / 4;
-    return hn::Combine(d, load_strided_blocks(half, from + half_blocks * stride, stride),
-                       load_strided_blocks(half, from, stride));
+    return hn::Combine(d, load_blocks(half, address, first + half_blocks), load_blocks(half, address, first));
   }
+}
+
+/// Transposes four vectors block by block: lane 4 b + j of v_i becomes lane 4 b + i of v_j.
+template <class D, class V>
+HWY_INLINE void transpose_blocks(D d, V& v0, V& v1, V& v2, V& v3) {
+  const V low02 = hn::InterleaveLower(d, v0, v2);
+  const V low13 = hn::InterleaveLower(d, v1, v3);
+  const V high02 = hn::InterleaveUpper(d, v0, v2);
+  const V high13 = hn::InterleaveUpper(d, v1, v3);
+  v0 = hn::InterleaveLower(d, low02, low13);
+  v1 = hn::InterleaveUpper(d, low02, low13);
+  v2 = hn::InterleaveLower(d, high02, high13);
+  v3 = hn::InterleaveUpper(d, high02, high13);
 }
 #endif
 
@@ -37,18 +49,18 @@ HWY_INLINE void transpose_rows(const float* from, int64_t from_stride, int64_t c
 #if HWY_TARGET != HWY_SCALAR
   const Floats d;
   for (; c + 4 <= columns; c += 4) {
-    const Vector v0 = load_strided_blocks(d, from + 0 * from_stride + c, 4 * from_stride);
-    const Vector v1 = load_strided_blocks(d, from + 1 * from_stride + c, 4 * from_stride);
-    const Vector v2 = load_strided_blocks(d, from + 2 * from_stride + c, 4 * from_stride);
-    const Vector v3 = load_strided_blocks(d, from + 3 * from_stride + c, 4 * from_stride);
-    const Vector low02 = hn::InterleaveLower(d, v0, v2);
-    const Vector low13 = hn::InterleaveLower(d, v1, v3);
-    const Vector high02 = hn::InterleaveUpper(d, v0, v2);
-    const Vector high13 = hn::InterleaveUpper(d, v1, v3);
-    hn::StoreU(hn::InterleaveLower(d, low02, low13), d, to + (c + 0) * to_stride);
-    hn::StoreU(hn::InterleaveUpper(d, low02, low13), d, to + (c + 1) * to_stride);
-    hn::StoreU(hn::InterleaveLower(d, high02, high13), d, to + (c + 2) * to_stride);
-    hn::StoreU(hn::InterleaveUpper(d, high02, high13), d, to + (c + 3) * to_stride);
+    const auto row = [&](int64_t first) {
+      return [=](int64_t block) { return from + (first + 4 * block) * from_stride + c; };
+    };
+    Vector v0 = load_blocks(d, row(0));
+    Vector v1 = load_blocks(d, row(1));
+    Vector v2 = load_blocks(d, row(2));
+    Vector v3 = load_blocks(d, row(3));
+    transpose_blocks(d, v0, v1, v2, v3);
+    hn::StoreU(v0, d, to + (c + 0) * to_stride);
+    hn::StoreU(v1, d, to + (c + 1) * to_stride);
+    hn::StoreU(v2, d, to + (c + 2) * to_stride);
+    hn::StoreU(v3, d, to + (c + 3) * to_stride);
   }
 #endif
   for (; c < columns; ++c) {
