@@ -1,12 +1,16 @@
+#include <unistd.h>
+
+#include <cstdlib>
+
 #include "core/cli/command.hpp"
 #include "core/plugin/crash.hpp"
 
 /// Plugins find these two before libc's: see attnlab::plugin::end_process.
-extern "C" [[noreturn]] void _exit(int code) {
+extern "C" void _exit(int code) {
   attnlab::plugin::end_process(code);
 }
 
-extern "C" [[noreturn]] void _Exit(int code) noexcept {
+extern "C" void _Exit(int code) noexcept {
   attnlab::plugin::end_process(code);
 }
 

@@ -43,17 +43,18 @@ TEST_F(ConfigDocumentTest, SyntaxErrorsNameFileAndLine) {
 }
 
 TEST_F(ConfigDocumentTest, SyntaxErrorsSayWhatToDo) {
-  const std::pair<const char*, const char*> slips[] = {
-      {"{\"a\": [1, 2,]}", "remove the comma before the ]"},
-      {"{\"a\": 1\n \"b\": 2}", "is a comma missing before it?"},
-      {"{\n\"a\": {\n\"b\": 1}\n", "the { of line 1 is not closed"},
-      {"{\"a\": [\n{\"b\": 1]}", "the { of line 2 is not closed"},
-      {"# text\n{}", "comments are //"},
-      {"{'a': 1}", "double quotes"},
-      {"{a: 1}", "double quotes"},
-      {"{\"a\" 1}", "separated by a colon"},
-      {" \n", "the file is empty"}};
-  for (const auto& [text, advice] : slips) EXPECT_REFUSED(load(text), advice);
+  const struct {
+    const char *text, *advice;
+  } slips[] = {{"{\"a\": [1, 2,]}", "remove the comma before the ]"},
+               {"{\"a\": 1\n \"b\": 2}", "is a comma missing before it?"},
+               {"{\n\"a\": {\n\"b\": 1}\n", "the { of line 1 is not closed"},
+               {"{\"a\": [\n{\"b\": 1]}", "the { of line 2 is not closed"},
+               {"# text\n{}", "comments are //"},
+               {"{'a': 1}", "double quotes"},
+               {"{a: 1}", "double quotes"},
+               {"{\"a\" 1}", "separated by a colon"},
+               {" \n", "the file is empty"}};
+  for (const auto& slip : slips) EXPECT_REFUSED(load(slip.text), slip.advice);
   EXPECT_REFUSED(load("{\n   \"a\": 1,, \"b\": 2\n}"), "found: \"a\": 1,, \"b\": 2");
 }
 

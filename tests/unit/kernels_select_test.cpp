@@ -48,7 +48,9 @@ std::vector<Scores> all_scores() {
     std::vector<float> scores(n);
     for (int32_t j = 0; j < n; ++j) scores[j] = draw(j);
     all.push_back({name + " in one run", scores, {{0, n}}});
-    all.push_back({name + " in runs", scores, {{0, n / 4}, {n / 4, n / 4}, {n / 3, n / 2}, {n / 2 + 1, n}}});
+    all.push_back({name + " in runs",
+                   scores,
+                   {{0, n / 4}, {n / 4, n / 4}, {n / 3, n / 2}, {std::min(n / 2 + 1, n), n}}});
   };
   for (const int32_t n : {0, 1, 2, 40, 1000, 5000, 33000}) {
     const std::string size = std::to_string(n);

@@ -380,14 +380,18 @@ TEST(MagicPig, CodesDoNotDependOnTiles) {
 }
 
 TEST(MagicPig, RefusesWhatCannotBe) {
-  for (const auto& [stage, words] : std::vector<std::pair<Json, std::string>>{
-           {{{"lsh_k", 0}}, "lsh_k"},
-           {{{"lsh_k", 65}}, "lsh_k"},
-           {{{"lsh_l", 0}}, "lsh_l"},
-           {{{"min_tables", 0}}, "min_tables"},
-           {{{"min_tables", 6}, {"lsh_l", 5}}, "allowed 1 to 5, found 6"},
-           {{{"packing", "float32"}}, "int64"}}) {
-    EXPECT_REFUSED(pipeline_of(stage), words);
+  struct Refused {
+    Json stage;
+    const char* words;
+  };
+  for (const Refused& refused :
+       std::vector<Refused>{{{{"lsh_k", 0}}, "lsh_k"},
+                            {{{"lsh_k", 65}}, "lsh_k"},
+                            {{{"lsh_l", 0}}, "lsh_l"},
+                            {{{"min_tables", 0}}, "min_tables"},
+                            {{{"min_tables", 6}, {"lsh_l", 5}}, "allowed 1 to 5, found 6"},
+                            {{{"packing", "float32"}}, "int64"}}) {
+    EXPECT_REFUSED(pipeline_of(refused.stage), refused.words);
   }
   const SmallProblem p = make_problem({.head_dim = 300}, 1);
   const auto pipelines = pipeline_of({{"lsh_l", 1024}, {"lsh_k", 64}});

@@ -31,8 +31,9 @@ Value parsed(const Parameter& p, const std::string& json) {
 /// place, found and allowed.
 void expect_table(const Parameter& p, const std::vector<std::pair<std::string, Value>>& legal,
                   const std::vector<std::string>& illegal) {
-  for (const auto& [json, value] : legal) {
-    EXPECT_EQ(io::refusal([&] { EXPECT_EQ(parsed(p, json), value) << json; }), "") << json;
+  for (const auto& entry : legal) {
+    EXPECT_EQ(io::refusal([&] { EXPECT_EQ(parsed(p, entry.first), entry.second) << entry.first; }), "")
+        << entry.first;
   }
   for (const auto& json : illegal) {
     try {

@@ -152,7 +152,8 @@ TEST(SdkVar, CopiesShareAndTheLastOneReleases) {
     Var b = a, c;
     EXPECT_FALSE(c);
     c = b;
-    c = c;
+    const Var& same = c;
+    c = same;
     EXPECT_EQ(a.node()->references, 3);
     Var d = std::move(c);
     EXPECT_FALSE(c);
