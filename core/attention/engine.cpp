@@ -1,9 +1,11 @@
 #include <algorithm>
 #include <chrono>
 
+#include "core/attention/dense_rows.hpp"
 #include "core/attention/row_arguments.hpp"
 #include "core/attention/session.hpp"
 #include "core/base/parallel.hpp"
+#include "core/kernels/attention/dense.hpp"
 
 namespace attnlab::attention {
 namespace {
@@ -21,37 +23,20 @@ class Stopwatch {
 
 constexpr int64_t max_queries_per_tile = 64;
 
-/// Dense attention of rows [row, row + count); `out` and `lse` are those of the first of them.
-void attend_dense(Tile& tile, int64_t row, int64_t count, float* out, float* lse) {
-  kernels::AttendLogitsArguments arguments;
-  arguments.logits = tile.logits() + row * tile.logits_stride();
-  arguments.logits_stride = tile.logits_stride();
-  arguments.rows = count;
-  arguments.key_end = tile.visible_ends() + row;
-  arguments.value = tile.value();
-  arguments.value_stride = tile.value_stride();
-  arguments.value_dim = tile.value_dim();
-  arguments.sink_logit = tile.sink_logit() == nullptr ? nullptr : tile.sink_logit() + row;
-  arguments.out = out;
-  arguments.out_stride = tile.value_dim();
-  arguments.lse = lse;
-  tile.kernels().attend_logits(arguments);
-}
-
 /// `dense_heads` [group] or empty: heads whose rows are dense.
-void attend_rows(Tile& tile, const Selection& selection, const std::vector<uint8_t>& dense_heads, float* out,
-                 float* lse) {
+void attend_rows(Tile& tile, const Selection& selection, const std::vector<uint8_t>& dense_heads,
+                 DenseRows& dense, float* out, float* lse) {
   for (int64_t row = 0; row < tile.rows();) {
     const int64_t end = selection.span_end(row);
     float* row_out = out + row * tile.value_dim();
     if (!dense_heads.empty() && dense_heads[static_cast<size_t>(row % tile.group())] != 0) {
-      attend_dense(tile, row, end - row, row_out, lse + row);
+      dense.attend(tile, row, end - row, row_out, lse + row);
     } else {
       const RowSegments segments(tile, selection.list(row));
       kernels::AttendArguments arguments = attend_arguments(tile, row, end - row, segments);
       arguments.out = row_out;
       arguments.lse = lse + row;
-      tile.kernels().attend(arguments);
+      kernels::split_attend(tile.kernels(), arguments);
     }
     row = end;
   }
@@ -71,6 +56,38 @@ void handle_empty_rows(const Tile& tile, Selection& selection, std::vector<uint8
 
 }  // namespace
 
+void Clocks::clear(const std::vector<Pipeline>& pipelines) {
+  logits = exact_rows = visit = 0;
+  attend.assign(pipelines.size(), 0);
+  queries.assign(pipelines.size(), 0);
+  stages.resize(pipelines.size());
+  search_bytes.resize(pipelines.size());
+  for (size_t p = 0; p < pipelines.size(); ++p) {
+    stages[p].assign(pipelines[p].stages().size(), 0);
+    search_bytes[p].assign(pipelines[p].stages().size(), 0);
+  }
+}
+
+void Clocks::add(const Clocks& other) {
+  logits += other.logits;
+  exact_rows += other.exact_rows;
+  visit += other.visit;
+  attend.resize(other.attend.size());
+  queries.resize(other.queries.size());
+  stages.resize(other.stages.size());
+  search_bytes.resize(other.search_bytes.size());
+  for (size_t p = 0; p < attend.size(); ++p) {
+    attend[p] += other.attend[p];
+    queries[p] += other.queries[p];
+    stages[p].resize(other.stages[p].size());
+    search_bytes[p].resize(other.search_bytes[p].size());
+    for (size_t s = 0; s < stages[p].size(); ++s) {
+      stages[p][s] += other.stages[p][s];
+      search_bytes[p][s] += other.search_bytes[p][s];
+    }
+  }
+}
+
 const RowList& active_list(const TileOutcome& outcome, int64_t row, RowList& dense) {
   if (outcome.selection != nullptr) return outcome.selection->list(row);
   dense.clear();
@@ -80,7 +97,9 @@ const RowList& active_list(const TileOutcome& outcome, int64_t row, RowList& den
 
 struct Engine::Worker {
   Tile tile;
+  DenseRows dense;
   PipelineWorkspace workspace;
+  StepMass::Scratch mass;
   std::vector<float> exact_out, exact_lse, out, lse;
   std::vector<uint8_t> empty;
   Clocks clocks;
@@ -103,7 +122,7 @@ void Engine::attend_tile(Worker& worker, Session& session, const TileIndex& inde
     worker.exact_lse.resize(row_count);
     tile.logits();
     Stopwatch watch(worker.clocks.exact_rows);
-    attend_dense(tile, 0, tile.rows(), worker.exact_out.data(), worker.exact_lse.data());
+    worker.dense.attend(tile, 0, tile.rows(), worker.exact_out.data(), worker.exact_lse.data());
   }
   for (size_t p = 0; p < session.pipelines().size(); ++p) {
     const Pipeline& pipeline = session.pipelines()[p];
@@ -127,9 +146,8 @@ void Engine::attend_tile(Worker& worker, Session& session, const TileIndex& inde
         outcome.out = outcome.exact_out;
         outcome.lse = outcome.exact_lse;
       } else {
-        tile.logits();
         Stopwatch watch(worker.clocks.attend[p]);
-        attend_dense(tile, 0, tile.rows(), worker.out.data(), worker.lse.data());
+        worker.dense.attend(tile, 0, tile.rows(), worker.out.data(), worker.lse.data());
       }
     } else {
       pipeline.select(tile, session.state(p), session.geometry(), worker.workspace);
@@ -139,11 +157,9 @@ void Engine::attend_tile(Worker& worker, Session& session, const TileIndex& inde
       }
       Selection& selection = worker.workspace.current;
       handle_empty_rows(tile, selection, worker.empty);
-      const auto& dense_heads = worker.workspace.dense_heads;
-      // Exact logits are shared work with a clock of their own.
-      if (std::find(dense_heads.begin(), dense_heads.end(), 1) != dense_heads.end()) tile.logits();
       Stopwatch watch(worker.clocks.attend[p]);
-      attend_rows(tile, selection, dense_heads, worker.out.data(), worker.lse.data());
+      attend_rows(tile, selection, worker.workspace.dense_heads, worker.dense, worker.out.data(),
+                  worker.lse.data());
       outcome.selection = &selection;
     }
     // No variant that wants feedback runs on a dense tile.
@@ -151,7 +167,7 @@ void Engine::attend_tile(Worker& worker, Session& session, const TileIndex& inde
       const int64_t head = index.batch * session.geometry().kv_heads + index.kv_head;
       for (int64_t row = 0; row < tile.rows(); ++row) {
         received->add(tile, head, row, worker.workspace.current.list(row),
-                      worker.lse[static_cast<size_t>(row)]);
+                      worker.lse[static_cast<size_t>(row)], worker.mass);
       }
     }
     Stopwatch watch(worker.clocks.visit);
@@ -165,52 +181,48 @@ void Engine::attend_prompt_tile(Worker& worker, Session& session, const TileInde
   tile.load(session.problem(), session.geometry(), session.options(), *execution_.kernels, index);
   worker.out.resize(static_cast<size_t>(tile.rows() * tile.value_dim()));
   worker.lse.resize(static_cast<size_t>(tile.rows()));
-  attend_dense(tile, 0, tile.rows(), worker.out.data(), worker.lse.data());
+  tile.logits();  // for the masses, and so for the rows too
+  worker.dense.attend(tile, 0, tile.rows(), worker.out.data(), worker.lse.data());
   const int64_t head = index.batch * session.geometry().kv_heads + index.kv_head;
   RowList visible;
   for (int64_t row = 0; row < tile.rows(); ++row) {
     tile.visible_runs(row, visible.runs);
     for (size_t p = 0; p < session.pipelines().size(); ++p) {
       StepMass* received = session.received(p);
-      if (received != nullptr) received->add(tile, head, row, visible, worker.lse[static_cast<size_t>(row)]);
+      if (received == nullptr) continue;
+      received->add(tile, head, row, visible, worker.lse[static_cast<size_t>(row)], worker.mass);
     }
   }
 }
 
+template <class Body>
 void Engine::for_each_tile(Session& session, int64_t begin, int64_t count,
-                           const std::vector<int64_t>& kv_heads, const TileBody& body) {
+                           const std::vector<int64_t>& kv_heads, const Body& body) {
   const data::Geometry& geometry = session.geometry();
-  std::vector<int64_t> heads = kv_heads;
-  for (int64_t h = 0; heads.size() < static_cast<size_t>(geometry.kv_heads) && kv_heads.empty(); ++h)
-    heads.push_back(h);
-
   const int64_t row_bytes = geometry.keys * static_cast<int64_t>(sizeof(float)) * geometry.group();
   const int64_t height =
       std::clamp<int64_t>(execution_.tile_bytes / std::max<int64_t>(1, row_bytes), 1, max_queries_per_tile);
-  std::vector<TileIndex> tiles;
+  const auto heads = kv_heads.empty() ? geometry.kv_heads : static_cast<int64_t>(kv_heads.size());
+  tiles_.clear();
   for (int64_t b = 0; b < geometry.batch; ++b) {
-    for (int64_t h : heads) {
+    for (int64_t i = 0; i < heads; ++i) {
+      const int64_t head = kv_heads.empty() ? i : kv_heads[static_cast<size_t>(i)];
       for (int64_t q = begin; q < begin + count; q += height) {
-        tiles.push_back({b, h, q, std::min(height, begin + count - q)});
+        tiles_.push_back({b, head, q, std::min(height, begin + count - q)});
       }
     }
   }
   // Later queries see more keys: the heavy tiles go first, so that no thread ends with one of them alone.
-  std::reverse(tiles.begin(), tiles.end());
+  std::reverse(tiles_.begin(), tiles_.end());
 
   const size_t slots = static_cast<size_t>(base::worker_slots());
   while (workers_.size() < slots) workers_.push_back(std::make_unique<Worker>());
   for (auto& worker : workers_) {
-    worker->clocks = {};
-    worker->clocks.attend.assign(session.pipelines().size(), 0);
-    worker->clocks.queries.assign(session.pipelines().size(), 0);
-    for (const auto& pipeline : session.pipelines()) {
-      worker->clocks.stages.emplace_back(pipeline.stages().size(), 0.0);
-      worker->clocks.search_bytes.emplace_back(pipeline.stages().size(), uint64_t{0});
-    }
+    worker->clocks.clear(session.pipelines());
+    worker->dense.start(count * geometry.group());
   }
-  base::parallel_for(static_cast<int64_t>(tiles.size()), [&](int64_t i, int worker) {
-    body(*workers_[static_cast<size_t>(worker)], tiles[static_cast<size_t>(i)]);
+  base::parallel_for(static_cast<int64_t>(tiles_.size()), [&](int64_t i, int worker) {
+    body(*workers_[static_cast<size_t>(worker)], tiles_[static_cast<size_t>(i)]);
   });
 }
 
@@ -224,30 +236,12 @@ void Engine::attend(Session& session, int64_t begin, int64_t count, const std::v
                     const Visitor& visit) {
   for_each_tile(session, begin, count, kv_heads,
                 [&](Worker& worker, const TileIndex& index) { attend_tile(worker, session, index, visit); });
-  clocks_.attend.resize(session.pipelines().size());
-  clocks_.stages.resize(session.pipelines().size());
-  clocks_.search_bytes.resize(session.pipelines().size());
-  clocks_.queries.resize(session.pipelines().size());
-  for (const auto& worker : workers_) {
-    clocks_.logits += worker->clocks.logits;
-    clocks_.exact_rows += worker->clocks.exact_rows;
-    clocks_.visit += worker->clocks.visit;
-    for (size_t p = 0; p < clocks_.attend.size(); ++p) {
-      clocks_.attend[p] += worker->clocks.attend[p];
-      clocks_.queries[p] += worker->clocks.queries[p];
-      clocks_.stages[p].resize(worker->clocks.stages[p].size());
-      clocks_.search_bytes[p].resize(worker->clocks.stages[p].size());
-      for (size_t s = 0; s < clocks_.stages[p].size(); ++s) {
-        clocks_.stages[p][s] += worker->clocks.stages[p][s];
-        clocks_.search_bytes[p][s] += worker->clocks.search_bytes[p][s];
-      }
-    }
-  }
+  for (const auto& worker : workers_) clocks_.add(worker->clocks);
 }
 
 uint64_t Engine::scratch_bytes() const {
   uint64_t bytes = 0;
-  for (const auto& worker : workers_) bytes += worker->tile.bytes();
+  for (const auto& worker : workers_) bytes += worker->tile.bytes() + worker->dense.bytes();
   return bytes;
 }
 

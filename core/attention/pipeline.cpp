@@ -66,14 +66,13 @@ attnlab_geometry geometry_of(int layer, const data::Geometry& geometry) {
 }
 
 /// No stage follows the eviction: whatever stays in the cache is attended to.
-void attend_to_retained(Selection& selection) {
+void attend_to_retained(Selection& selection, RowList& kept, RowList& all) {
+  kept.clear();
   for (int64_t row = 0; row < selection.rows(); row = selection.span_end(row)) {
     RowList& list = selection.list(row);
-    RowList kept;
     kept.runs = list.retained;
-    RowList all;
     unite(kept, list, all);
-    list = std::move(all);
+    std::swap(list, all);
   }
 }
 
@@ -191,7 +190,7 @@ void Pipeline::run(const Variant& variant, Tile& tile, const PipelineState& stat
         (tile.logits_seconds() - logits_before);
   }
   if (!variant.is_dense() && stages_[variant.end - 1].masker.descriptor().has(ATTNLAB_RETAINS)) {
-    attend_to_retained(workspace.current);
+    attend_to_retained(workspace.current, workspace.kept, workspace.all);
   }
 }
 

@@ -24,6 +24,15 @@ void append_visible(Range range, HiddenBits hidden, std::vector<Range>& out) {
   if (range.end > begin) out.push_back({begin, range.end});
 }
 
+/// Appends a run that begins no earlier than those before it.
+void append_run(const Range& run, std::vector<Range>& out) {
+  if (!out.empty() && run.begin <= out.back().end) {
+    out.back().end = std::max(out.back().end, run.end);
+  } else {
+    out.push_back(run);
+  }
+}
+
 /// Walks ascending runs beside ascending ids: is this id inside a run?
 class RunCursor {
  public:
@@ -88,12 +97,7 @@ void unite_runs(std::span<const Range> a, std::span<const Range> b, std::vector<
   size_t i = 0, j = 0;
   while (i < a.size() || j < b.size()) {
     const bool first = j == b.size() || (i < a.size() && a[i].begin <= b[j].begin);
-    const Range& next = first ? a[i++] : b[j++];
-    if (!out.empty() && next.begin <= out.back().end) {
-      out.back().end = std::max(out.back().end, next.end);
-    } else {
-      out.push_back(next);
-    }
+    append_run(first ? a[i++] : b[j++], out);
   }
 }
 
@@ -107,10 +111,9 @@ void intersect_runs(std::span<const Range> a, std::span<const Range> b, std::vec
   }
 }
 
-void keep_inside(std::span<const Range> runs, RowList& list) {
-  std::vector<Range> inside;
-  intersect_runs(list.runs, runs, inside);
-  list.runs.swap(inside);
+void keep_inside(std::span<const Range> runs, RowList& list, std::vector<Range>& scratch) {
+  intersect_runs(list.runs, runs, scratch);
+  list.runs.swap(scratch);
   RunCursor kept(runs);
   std::erase_if(list.ids, [&](int32_t id) { return !kept.contains(id); });
   RunCursor sampled(runs);
@@ -125,15 +128,18 @@ void keep_inside(std::span<const Range> runs, RowList& list) {
 }
 
 void deterministic_runs(const RowList& list, std::vector<Range>& out) {
-  std::vector<Range> ids;
-  for (int32_t id : list.ids) {
-    if (!ids.empty() && ids.back().end == id) {
-      ++ids.back().end;
+  out.clear();
+  auto run = list.runs.begin();
+  auto id = list.ids.begin();
+  while (run != list.runs.end() || id != list.ids.end()) {
+    const bool run_first = id == list.ids.end() || (run != list.runs.end() && run->begin < *id);
+    append_run(run_first ? *run : Range{*id, *id + 1}, out);
+    if (run_first) {
+      ++run;
     } else {
-      ids.push_back({id, id + 1});
+      ++id;
     }
   }
-  unite_runs(list.runs, ids, out);
 }
 
 void unite(const RowList& a, const RowList& b, RowList& out) {
@@ -143,10 +149,10 @@ void unite(const RowList& a, const RowList& b, RowList& out) {
   out.evicted = b.evicted;
   out.retained = b.retained;
   unite_runs(a.runs, b.runs, out.runs);
-  std::vector<int32_t> merged(a.ids.size() + b.ids.size());
-  std::merge(a.ids.begin(), a.ids.end(), b.ids.begin(), b.ids.end(), merged.begin());
   RunCursor in_runs(out.runs);
-  for (int32_t id : merged) {
+  for (auto i = a.ids.begin(), j = b.ids.begin(); i != a.ids.end() || j != b.ids.end();) {
+    const bool first = j == b.ids.end() || (i != a.ids.end() && *i <= *j);
+    const int32_t id = first ? *i++ : *j++;
     if (in_runs.contains(id) || (!out.ids.empty() && out.ids.back() == id)) continue;
     out.ids.push_back(id);
   }
@@ -167,7 +173,17 @@ int64_t candidates(const RowList& active, int64_t visible_end, HiddenBits hidden
   const auto end = static_cast<int32_t>(visible_end);
   int32_t from = 0;
   size_t run = 0, id = 0;
-  auto take = [&](int32_t begin, int32_t stop) { append_visible({begin, std::min(stop, end)}, hidden, out); };
+  auto retained = active.retained.begin();
+  auto take = [&](int32_t begin, int32_t stop) {
+    stop = std::min(stop, end);
+    if (!active.evicted) {
+      append_visible({begin, stop}, hidden, out);
+      return;
+    }
+    while (retained != active.retained.end() && retained->end <= begin) ++retained;
+    for (auto part = retained; part != active.retained.end() && part->begin < stop; ++part)
+      append_visible({std::max(begin, part->begin), std::min(stop, part->end)}, hidden, out);
+  };
   while (from < end && (run < active.runs.size() || id < active.ids.size())) {
     // Past every key, not `end`: a list that was clipped to more keys must not make a spent part look the
     // nearer one.
@@ -184,11 +200,6 @@ int64_t candidates(const RowList& active, int64_t visible_end, HiddenBits hidden
     }
   }
   if (from < end) take(from, end);
-  if (active.evicted) {
-    std::vector<Range> left;
-    intersect_runs(out, active.retained, left);
-    out.swap(left);
-  }
   return key_count(out);
 }
 

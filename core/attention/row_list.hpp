@@ -46,8 +46,8 @@ void unite_runs(std::span<const Range> a, std::span<const Range> b, std::vector<
 /// Intersection of two ascending run lists. O(a + b).
 void intersect_runs(std::span<const Range> a, std::span<const Range> b, std::vector<Range>& out);
 
-/// Drops what does not lie in ascending runs.
-void keep_inside(std::span<const Range> runs, RowList& list);
+/// Drops what does not lie in ascending runs. `scratch` is memory to work in.
+void keep_inside(std::span<const Range> runs, RowList& list, std::vector<Range>& scratch);
 
 /// Deterministic keys as maximal ascending runs.
 void deterministic_runs(const RowList& list, std::vector<Range>& out);

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <tuple>
 
 namespace attnlab::attention {
 namespace {
@@ -13,22 +13,14 @@ RowWriter& self(void* context) {
   return *static_cast<RowWriter*>(context);
 }
 
-/// Sorts ids and moves the weights with them.
-void sort_together(std::span<int32_t> ids, std::span<float> weights) {
-  std::vector<size_t> order(ids.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return ids[a] < ids[b]; });
-  std::vector<int32_t> sorted_ids;
-  std::vector<float> sorted_weights;
-  for (size_t i : order) {
-    sorted_ids.push_back(ids[i]);
-    sorted_weights.push_back(weights[i]);
-  }
-  std::copy(sorted_ids.begin(), sorted_ids.end(), ids.begin());
-  std::copy(sorted_weights.begin(), sorted_weights.end(), weights.begin());
-}
-
 }  // namespace
+
+void RowWriter::sort_together(std::span<int32_t> ids, std::span<float> weights) {
+  sorted_.clear();
+  for (size_t i = 0; i < ids.size(); ++i) sorted_.emplace_back(ids[i], weights[i]);
+  std::sort(sorted_.begin(), sorted_.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (size_t i = 0; i < ids.size(); ++i) std::tie(ids[i], weights[i]) = sorted_[i];
+}
 
 void RowWriter::begin(const Tile& tile, bool may_sample) {
   tile_ = &tile;
@@ -154,17 +146,17 @@ attnlab_status RowWriter::pages(int64_t row, int64_t row_count, int64_t page_siz
   const int64_t tokens = tile_->problem().key.tokens;
   if (page_size < 1 || page_size > INT32_MAX)
     return broken(fmt::format("it wrote pages of {} keys", page_size));
-  std::vector<attnlab_range> written;
+  written_.clear();
   for (int64_t i = 0; i < count; ++i) {
     const int64_t begin = pages[i] * page_size;
     if (pages[i] < 0 || begin >= tokens) {
       return broken(fmt::format("it wrote page {} (of {} keys) for row {} of {} keys", pages[i], page_size,
                                 row, tokens));
     }
-    written.push_back(
+    written_.push_back(
         {static_cast<int32_t>(begin), static_cast<int32_t>(std::min(begin + page_size, tokens))});
   }
-  return ranges(row, row_count, count, written.data());
+  return ranges(row, row_count, count, written_.data());
 }
 
 attnlab_status RowWriter::dense(int64_t row, int64_t row_count, float** probability) {
@@ -199,7 +191,7 @@ void RowWriter::close_dense() {
   commit(count, 0);
 }
 
-void RowWriter::collect(int64_t row, std::span<const size_t> entries, RowList& out) const {
+void RowWriter::collect(int64_t row, std::span<const size_t> entries, RowList& out) {
   out.clear();
   const int64_t end = tile_->visible_end(row);
   const uint64_t* hidden = tile_->hidden(row);
@@ -234,7 +226,7 @@ void RowWriter::collect(int64_t row, std::span<const size_t> entries, RowList& o
 }
 
 void RowWriter::merge(const RowList& prior, Outcome outcome, RowList& out) {
-  if (prior.evicted) keep_inside(prior.retained, emitted_);
+  if (prior.evicted) keep_inside(prior.retained, emitted_, prior_runs_);
   switch (outcome) {
     case Outcome::adds:
       unite(emitted_, prior, out);
@@ -265,17 +257,19 @@ void RowWriter::finish(const Selection& prior, Outcome outcome, Selection& out) 
   out.reset(tile_->rows());
 
   // Entries of each row: rows whose entries, prior list and visibility agree share one list.
-  std::vector<std::vector<size_t>> of_row(static_cast<size_t>(tile_->rows()));
+  const auto rows = static_cast<size_t>(tile_->rows());
+  if (entries_of_row_.size() < rows) entries_of_row_.resize(rows);
+  for (size_t row = 0; row < rows; ++row) entries_of_row_[row].clear();
   for (size_t i = 0; i < entries_.size(); ++i) {
     for (int64_t row = entries_[i].row; row < entries_[i].row + entries_[i].row_count; ++row) {
-      of_row[static_cast<size_t>(row)].push_back(i);
+      entries_of_row_[static_cast<size_t>(row)].push_back(i);
     }
   }
   const bool shared_visibility = tile_->shared_visibility();
   for (int64_t row = 0; row < tile_->rows(); ++row) {
-    const auto& entries = of_row[static_cast<size_t>(row)];
+    const auto& entries = entries_of_row_[static_cast<size_t>(row)];
     const bool same_query = row % tile_->group() != 0;
-    if (same_query && shared_visibility && entries == of_row[static_cast<size_t>(row) - 1] &&
+    if (same_query && shared_visibility && entries == entries_of_row_[static_cast<size_t>(row) - 1] &&
         prior.list_id(row) == prior.list_id(row - 1)) {
       out.share(row, 1, row - 1);
       continue;

@@ -4,6 +4,7 @@
 #include <attnlab/abi.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/attention/selection.hpp"
@@ -43,7 +44,9 @@ class RowWriter {
   attnlab_status broken(std::string rule);
   attnlab_status open(int64_t row, int64_t row_count);
   void close_dense();
-  void collect(int64_t row, std::span<const size_t> entries, RowList& out) const;
+  /// Sorts ids and moves the weights with them.
+  void sort_together(std::span<int32_t> ids, std::span<float> weights);
+  void collect(int64_t row, std::span<const size_t> entries, RowList& out);
   void merge(const RowList& prior, Outcome outcome, RowList& out);
 
   const Tile* tile_ = nullptr;
@@ -59,6 +62,9 @@ class RowWriter {
   int64_t dense_row_ = 0, dense_rows_ = 0;  // rows of an open dense row
   RowList emitted_, sampled_prior_;
   std::vector<Range> emitted_runs_, prior_runs_;
+  std::vector<std::vector<size_t>> entries_of_row_;
+  std::vector<attnlab_range> written_;
+  std::vector<std::pair<int32_t, float>> sorted_;
 };
 
 }  // namespace attnlab::attention

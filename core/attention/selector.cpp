@@ -104,8 +104,11 @@ void Selector::choose(const SelectorPlan& plan, const Tile& tile, int64_t row, c
       std::span<const Range> of = units_;
       if (plan.of_total) {
         tile.visible_runs(row, visible_);
-        if (page_size_ > 1) to_pages(std::vector<Range>(visible_), page_size_, visible_);
         of = visible_;
+        if (page_size_ > 1) {
+          to_pages(visible_, page_size_, visible_pages_);
+          of = visible_pages_;
+        }
       }
       // A share of 1 means all: rounding must not leave the last key out.
       const double mass = kernels::log_sum_exp(scores, of, tile.kernels());

@@ -35,7 +35,7 @@ class Selector {
   attnlab_scores scores_{};
   int64_t page_size_ = 1;
   std::vector<float> values_, reduced_;
-  std::vector<Range> candidates_, units_, visible_;
+  std::vector<Range> candidates_, units_, visible_, visible_pages_;
   std::vector<int32_t> chosen_;
   std::vector<float> log_weight_;  // of sampled units
   kernels::SelectScratch scratch_;

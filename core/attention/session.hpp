@@ -84,6 +84,10 @@ struct Clocks {
   /// Search cost [pipeline][stage]: bytes that the stage read to choose, each query for itself.
   std::vector<std::vector<uint64_t>> search_bytes;
   std::vector<uint64_t> queries;  ///< [pipeline] queries of KV heads, dense ones included
+
+  /// Zeros for these pipelines; keeps memory.
+  void clear(const std::vector<Pipeline>& pipelines);
+  void add(const Clocks& other);
 };
 
 /// How to execute. None of it changes results.
@@ -113,12 +117,13 @@ class Engine {
 
  private:
   struct Worker;
-  using TileBody = std::function<void(Worker&, const TileIndex&)>;
+  template <class Body>
   void for_each_tile(Session& session, int64_t begin, int64_t count, const std::vector<int64_t>& kv_heads,
-                     const TileBody& body);
+                     const Body& body);
   void attend_tile(Worker& worker, Session& session, const TileIndex& index, const Visitor& visit);
   void attend_prompt_tile(Worker& worker, Session& session, const TileIndex& index);
   Execution execution_;
+  std::vector<TileIndex> tiles_;  ///< of the call
   std::vector<std::unique_ptr<Worker>> workers_;
   Clocks clocks_;
 };

@@ -23,15 +23,16 @@ void gather_logits(Tile& tile, int64_t row, const std::vector<int32_t>& ids, std
 StepMass::StepMass(int64_t heads, int64_t keys)
     : keys_(keys), mass_(static_cast<size_t>(heads * keys)), rows_(static_cast<size_t>(heads)) {}
 
-void StepMass::add(Tile& tile, int64_t head, int64_t row, const RowList& active, float lse) {
-  std::vector<int32_t> ids;
+void StepMass::add(Tile& tile, int64_t head, int64_t row, const RowList& active, float lse,
+                   Scratch& scratch) {
+  auto& [ids, logits] = scratch;
+  ids.clear();
   for (const Range& run : active.runs) {
     for (int32_t key = run.begin; key < run.end; ++key) ids.push_back(key);
   }
   ids.insert(ids.end(), active.ids.begin(), active.ids.end());
   const size_t deterministic = ids.size();
   ids.insert(ids.end(), active.sampled.begin(), active.sampled.end());
-  std::vector<float> logits;
   gather_logits(tile, row, ids, logits);
   for (size_t i = 0; i < ids.size(); ++i) {
     const double log_weight = i < deterministic ? 0 : double{active.log_weight[i - deterministic]};

@@ -14,12 +14,18 @@ namespace attnlab::attention {
 /// per key.
 class StepMass {
  public:
+  /// A worker's memory.
+  struct Scratch {
+    std::vector<int32_t> ids;
+    std::vector<float> logits;
+  };
+
   /// `heads`: batch * kv_heads.
   StepMass(int64_t heads, int64_t keys);
 
   /// Adds a row's weights exp(logit - log p - lse) on its active keys. Safe from any thread. O(active keys),
   /// with one dot product each when the tile has no exact logits.
-  void add(Tile& tile, int64_t head, int64_t row, const RowList& active, float lse);
+  void add(Tile& tile, int64_t head, int64_t row, const RowList& active, float lse, Scratch& scratch);
   /// Rows added for a head.
   int64_t rows(int64_t head) const { return rows_[static_cast<size_t>(head)]; }
   /// Mass of keys [0, count).

@@ -29,6 +29,7 @@ class AlignedBuffer {
   }
 
   Number* data() const { return memory_.get(); }
+  uint64_t bytes() const { return static_cast<uint64_t>(size_) * sizeof(Number); }
 
  private:
   struct Free {

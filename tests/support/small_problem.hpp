@@ -81,6 +81,7 @@ struct Manner {
   int64_t prompt_queries = -1;  ///< queries that belong to the prompt, whose rows stay zero; -1: all of them
                                 ///< are attended at once, or with one_by_one none
   int64_t chunk = 1 << 20;      ///< keys of the prompt, and after it, are appended in chunks of this size
+  bool exact = true;            ///< dense rows beside every pipeline, from logits that maskers share
   enum class Detour { none, truncate, fork } detour = Detour::none;  ///< before the queries are attended
 };
 
@@ -119,7 +120,7 @@ inline std::vector<Planes> run_pipelines(const std::vector<attention::Pipeline>&
     }
   };
   attention::Session session(pipelines, p.layer, g, options);
-  attention::Engine engine({manner.kernels, manner.tile_bytes, true});
+  attention::Engine engine({manner.kernels, manner.tile_bytes, manner.exact});
   const bool all_at_once = manner.prompt_queries < 0 && !manner.one_by_one;
   const int64_t first = std::max<int64_t>(0, manner.prompt_queries);
   const int64_t offset = g.keys - g.queries;

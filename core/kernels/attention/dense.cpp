@@ -15,8 +15,6 @@ namespace {
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 /// Rows of one task of the packed way.
 constexpr int64_t kTaskRows = 96;
-/// Rows of a KV head from which on packing pays: a packed block serves so many.
-constexpr int64_t kPackingRows = 24;
 constexpr int64_t kPackedBytes = int64_t{256} << 20;
 
 void pack_with(const KernelTable& kernels, const PackArgumentsOf<float>& a) {

@@ -36,11 +36,14 @@ struct DenseArgumentsOf {
 
 using DenseArguments = DenseArgumentsOf<float>;
 
-/// Many queries: keys and values are packed once for each KV head, whose query heads share them; few: they
-/// are streamed once for each group of heads, split over the threads at every kSplitEntries keys. Which of
-/// the two, and every sum, depends on the shape alone, so the bits do not depend on the threads. Memory:
-/// packed copies of the KV heads in work (all of them up to 256 MiB), kept by the calling thread for the next
-/// call. [any thread; TBB]
+/// Rows of a KV head from which on packing pays: a packed block serves so many.
+inline constexpr int64_t kPackingRows = 24;
+
+/// From kPackingRows on, keys and values are packed once for each KV head, whose query heads share them;
+/// before, they are streamed once for each group of heads, split over the threads at every kSplitEntries
+/// keys. Which of the two, and every sum, depends on the shape alone, so the bits do not depend on the
+/// threads. Memory: packed copies of the KV heads in work (all of them up to 256 MiB), kept by the calling
+/// thread for the next call. [any thread; TBB]
 template <class Element>
 void dense_attention(const KernelTable& kernels, const DenseArgumentsOf<Element>& arguments);
 

@@ -38,15 +38,17 @@ struct H2O : attnlab::Masker {
 
   void select(const attnlab::Tile& tile, attnlab::RowWriter& out) const {
     auto mass = tile.column<float>("mass");
+    // Runs of kept keys, at most one for every two keys.
+    const auto alive = tile.scratch<attnlab::Range>(tile.key_count() / 2 + 1);
     for (auto query : tile.queries()) {
       auto records = mass.records(0, tile.visible_end(query));
-      std::vector<attnlab::Range> alive;
+      size_t runs = 0;
       for (int32_t j = 0; j < static_cast<int32_t>(records.size()); ++j) {
         if (records[static_cast<size_t>(j)] == evicted) continue;
-        if (alive.empty() || alive.back().end != j) alive.push_back({j, j});
-        alive.back().end = j + 1;
+        if (runs == 0 || alive[runs - 1].end != j) alive[runs++].begin = j;
+        alive[runs - 1].end = j + 1;
       }
-      out.ranges(query, alive);
+      out.ranges(query, alive.first(runs));
     }
   }
 

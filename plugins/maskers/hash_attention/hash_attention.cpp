@@ -62,8 +62,9 @@ struct HashAttention : attnlab::Scorer {
 
   /// Room for one vector between layers; one per call, as instances are shared by threads.
   struct Buffers {
-    std::vector<float> now, next;
+    std::span<float> now, next;  ///< [buffer_size()]
   };
+  int64_t buffer_size() const { return std::max(hidden_, bits_); }
 
   [[noreturn]] static void refuse(const std::string& message) {
     throw attnlab::ParameterError("hat_weight_file", message);
@@ -284,9 +285,6 @@ void HashAttention::activate(float* x, int64_t count) const {
 /// The signs of the MLP's outputs, bit b of word b / 64 set for outputs that are not negative.
 void HashAttention::hash(const Mlp& mlp, int64_t head, std::span<const float> x, Buffers& buffers,
                          uint64_t* code) const {
-  const auto room = static_cast<size_t>(std::max(hidden_, bits_));
-  buffers.now.resize(room);
-  buffers.next.resize(room);
   const float* in = x.data();
   for (size_t i = 0; i < mlp.size(); ++i) {
     const Linear& linear = mlp[i];
@@ -304,7 +302,9 @@ void HashAttention::encode(const attnlab::KeyBlock& keys, attnlab::ColumnsView& 
   const auto codes = c.column<uint64_t>("codes");
   const Mlp& mlp = layers_.at(keys.layer()).key;
   const int64_t codes_per_key = codes.width() / words();
-  Buffers buffers;
+  std::vector<float> memory(static_cast<size_t>(2 * buffer_size()));
+  const auto room = std::span(memory);
+  Buffers buffers{room.first(room.size() / 2), room.last(room.size() / 2)};
   for (int64_t j = keys.begin(); j < keys.end(); ++j) {
     uint64_t* code = codes[j].data();
     for (int64_t i = 0; i < codes_per_key; ++i)
@@ -317,7 +317,7 @@ void HashAttention::score(const attnlab::Tile& tile, attnlab::Scores& out) const
   const Mlp& mlp = layers_.at(tile.layer()).query;
   const int64_t codes_per_key = codes.width() / words(), group = tile.group(), rows = tile.row_count();
   const auto query_codes = tile.scratch<uint64_t>(rows * words());
-  Buffers buffers;
+  Buffers buffers{tile.scratch<float>(buffer_size()), tile.scratch<float>(buffer_size())};
   int64_t parameters = 0;  // of the MLP of one head
   for (const Linear& layer : mlp) parameters += (layer.inputs + 1) * layer.outputs;
   int64_t end = 0;

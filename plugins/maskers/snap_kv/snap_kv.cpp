@@ -72,19 +72,21 @@ struct SnapKV : attnlab::Masker {
   void select(const attnlab::Tile& tile, attnlab::RowWriter& out) const {
     auto prompt_length = tile.column<int64_t>("prompt_length");
     auto evicted = tile.column<uint8_t>("evicted");
+    // Runs of kept keys, at most one for every two keys.
+    const auto kept = tile.scratch<attnlab::Range>(tile.key_count() / 2 + 1);
     for (auto query : tile.queries()) {
       if (tile.position(query) < prompt_length[0][0]) {
         out.full(query);
         continue;
       }
       auto records = evicted.records(0, tile.visible_end(query));
-      std::vector<attnlab::Range> kept;
+      size_t runs = 0;
       for (int32_t j = 0; j < static_cast<int32_t>(records.size()); ++j) {
         if (records[static_cast<size_t>(j)] != 0) continue;
-        if (kept.empty() || kept.back().end != j) kept.push_back({j, j});
-        kept.back().end = j + 1;
+        if (runs == 0 || kept[runs - 1].end != j) kept[runs++].begin = j;
+        kept[runs - 1].end = j + 1;
       }
-      out.ranges(query, kept);
+      out.ranges(query, kept.first(runs));
     }
   }
 
