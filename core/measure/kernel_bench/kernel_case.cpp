@@ -54,9 +54,11 @@ std::vector<KernelCase> kernel_cases(bool quick) {
   add_prefill_cases(quick, cases);
   add_decode_cases(quick, cases);
   add_logits_cases(quick, cases);
+  add_scoring_cases(quick, cases);
   add_selection_cases(quick, cases);
   add_gemm_cases(quick, cases);
   add_linear_cases(quick, cases);
+  add_backward_cases(quick, cases);
   return cases;
 }
 

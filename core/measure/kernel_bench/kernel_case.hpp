@@ -85,6 +85,8 @@ std::vector<KernelCase> pipeline_cases(bool quick);
 void add_prefill_cases(bool quick, std::vector<KernelCase>& cases);
 void add_decode_cases(bool quick, std::vector<KernelCase>& cases);
 void add_logits_cases(bool quick, std::vector<KernelCase>& cases);
+void add_backward_cases(bool quick, std::vector<KernelCase>& cases);
+void add_scoring_cases(bool quick, std::vector<KernelCase>& cases);
 void add_selection_cases(bool quick, std::vector<KernelCase>& cases);
 void add_gemm_cases(bool quick, std::vector<KernelCase>& cases);
 void add_linear_cases(bool quick, std::vector<KernelCase>& cases);
