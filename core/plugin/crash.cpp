@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -48,8 +49,18 @@ void record_line(const char* pipeline, const char* reason, const char* message) 
   write_all(failure_file, line, length + 1);
 }
 
+/// The thread that reports a failure: one does, and ends the process.
+std::atomic<pid_t> reporter{0};
+static_assert(std::atomic<pid_t>::is_always_lock_free);
+
 /// Ends the process over what happens in `call`. Only formats into a buffer of its own and writes.
 [[noreturn]] void blame(const Call& call, const char* event, const char* reason) {
+  pid_t earlier = 0;
+  if (const pid_t self = ::gettid(); !reporter.compare_exchange_strong(earlier, self)) {
+    // Where reporting itself crashes nobody is left to report.
+    if (earlier == self) leave_process(static_cast<int>(base::Exit::plugin_broken));
+    while (true) ::pause();
+  }
   char text[line_bytes];
   const Callee& callee = call.callee();
   int file_length = std::snprintf(text, sizeof text, "%s: ", callee.file.c_str());
