@@ -71,20 +71,12 @@ void DenseRows::pack(const Tile& tile) {
 void DenseRows::attend_packed(const Tile& tile, int64_t row, int64_t count, float* out, float* lse) {
   pack(tile);
   kernels::AttendPackedArguments arguments;
-  arguments.query = tile.query() + row * tile.head_dim();
-  arguments.query_stride = tile.head_dim();
-  arguments.rows = count;
-  arguments.head_dim = tile.head_dim();
-  arguments.value_dim = tile.value_dim();
-  arguments.scale = tile.options().scale;
+  set_rows(tile, row, count, arguments);
   arguments.key_end = tile.visible_ends() + row;
   arguments.key = key_.data();
   arguments.value = value_.data();
   arguments.finite = finite_.data();
-  arguments.bias = tile.bias() == nullptr ? nullptr : tile.bias() + row;
-  arguments.sink_logit = tile.sink_logit() == nullptr ? nullptr : tile.sink_logit() + row;
   arguments.out = out;
-  arguments.out_stride = tile.value_dim();
   arguments.lse = lse;
   tile.kernels().attend_packed(arguments);
 }

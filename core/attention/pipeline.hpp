@@ -42,7 +42,7 @@ struct PipelineWorkspace {
   std::vector<uint8_t> dense_heads;
   std::vector<size_t> head_variants;
   Selection assembled;
-  RowList kept, all;
+  RowList kept, all;  ///< for rows that attend to whatever stays in the cache
 };
 
 /// Immutable after construction; `select` is safe from any thread with its own workspace and tile.

@@ -21,17 +21,9 @@ RowSegments::RowSegments(const Tile& tile, const RowList& list) {
 kernels::AttendArguments attend_arguments(const Tile& tile, int64_t row, int64_t rows,
                                           const RowSegments& segments) {
   kernels::AttendArguments arguments;
-  arguments.query = tile.query() + row * tile.head_dim();
-  arguments.query_stride = tile.head_dim();
-  arguments.rows = rows;
-  arguments.head_dim = tile.head_dim();
-  arguments.value_dim = tile.value_dim();
-  arguments.scale = tile.options().scale;
+  set_rows(tile, row, rows, arguments);
   arguments.segments = segments.parts;
   arguments.segment_count = 3;
-  arguments.bias = tile.bias() == nullptr ? nullptr : tile.bias() + row;
-  arguments.sink_logit = tile.sink_logit() == nullptr ? nullptr : tile.sink_logit() + row;
-  arguments.out_stride = tile.value_dim();
   return arguments;
 }
 

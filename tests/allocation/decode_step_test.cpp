@@ -2,7 +2,10 @@
 // the lock that they meet at. An executable of its own, as it replaces operator new for plugins too.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <new>
 
