@@ -219,6 +219,10 @@ inline Var tanh(const Var& x) {
 inline Var relu(const Var& x) {
   return apply("relu", {x});
 }
+/// x Phi(x), Phi the distribution function of the normal (arXiv:1606.08415).
+inline Var gelu(const Var& x) {
+  return apply("gelu", {x});
+}
 inline Var maximum(const Var& a, const Var& b) {
   return apply("maximum", {a, b});
 }
@@ -260,9 +264,18 @@ inline Var concat(const Var& a, const Var& b, int64_t axis = -1) {
   const Var parts[] = {a, b};
   return concat(parts, axis);
 }
+/// `before` and `after` zeros around the elements of an axis.
+inline Var pad(const Var& x, int64_t axis, int64_t before, int64_t after) {
+  return apply("pad", {x}, {{"axis", axis}, {"before", before}, {"after", after}});
+}
 /// Slices of `x` along `axis` by the integers in `index`.
 inline Var gather(const Var& x, const Var& index, int64_t axis) {
   return apply("gather", {x, index}, {{"axis", axis}});
+}
+
+/// Element by element `condition` != 0 ? `yes` : `no`; what is not taken may be anything, NaN too.
+inline Var select(const Var& condition, const Var& yes, const Var& no) {
+  return apply("select", {condition, yes, no});
 }
 
 /// Sum of all elements, a scalar.
@@ -272,6 +285,10 @@ inline Var sum(const Var& x) {
 /// Sum over an axis, which stays with extent 1.
 inline Var sum(const Var& x, int64_t axis) {
   return apply("sum", {x}, {{"axis", axis}});
+}
+/// Sums over the axes along which `shape` broadcasts to the shape of x.
+inline Var sum_to(const Var& x, const std::vector<int64_t>& shape) {
+  return x.shape() == shape ? x : apply("sum_to", {x}, {{"shape", shape}});
 }
 inline Var softmax(const Var& x, int64_t axis = -1) {
   return apply("softmax", {x}, {{"axis", axis}});
@@ -306,9 +323,18 @@ inline std::vector<Var> grad(const Var& y, std::initializer_list<Var> by) {
   return grad(y, std::span(by.begin(), by.size()));
 }
 
-/// x W^T + b with W [out, in].
-inline Var linear(const Var& x, const Var& weight, const Var& bias = {}) {
-  return apply("linear", {x, weight, bias});
+/// act(x W^T + b) with W [out, in]; activation "none", "relu", "gelu", "gelu_tanh" or "silu".
+inline Var linear(const Var& x, const Var& weight, const Var& bias = {}, const char* activation = "none") {
+  return apply("linear", {x, weight, bias}, {{"activation", activation}});
+}
+/// x / (1 - p) with probability 1 - p, else 0; the same elements for the same key.
+inline Var dropout(const Var& x, double p, uint64_t key) {
+  return p == 0 ? x : apply("dropout", {x}, {{"p", p}, {"key", key}});
+}
+/// Mean of -log softmax(logits)[target] of logits [..., classes] and integers [...]; negative targets do not
+/// count.
+inline Var cross_entropy(const Var& logits, const Var& targets) {
+  return apply("cross_entropy", {logits, targets});
 }
 /// x / sqrt(mean(x^2) + epsilon) * weight over the last axis.
 inline Var rms_norm(const Var& x, const Var& weight = {}, double epsilon = 1e-6) {

@@ -1,0 +1,248 @@
+// What layers of a network are made of, fused.
+#include <cmath>
+
+#include "core/graph/graph.hpp"
+#include "core/graph/op.hpp"
+#include "core/graph/runs.hpp"
+#include "core/kernels/gemm/gemm.hpp"
+#include "core/kernels/table.hpp"
+
+namespace attnlab::graph {
+namespace {
+
+using kernels::Activation;
+
+struct NamedActivation {
+  std::string_view name;
+  Activation kernel;
+};
+constexpr NamedActivation kActivations[] = {{"none", Activation::none},
+                                            {"relu", Activation::relu},
+                                            {"gelu", Activation::gelu_erf},
+                                            {"gelu_tanh", Activation::gelu_tanh},
+                                            {"silu", Activation::silu}};
+
+Activation activation_of(const Attributes& attributes) {
+  const std::string name = attributes.text("activation", "none");
+  for (const auto& known : kActivations) {
+    if (known.name == name) return known.kernel;
+  }
+  throw OperandError("unknown activation \"" + name + "\"; allowed: none, relu, gelu, gelu_tanh, silu");
+}
+
+/// x as [rows, width], row-major.
+struct Rows {
+  Array array;
+  int64_t rows, width;
+
+  explicit Rows(const Array& x) : array(x.packed()), rows(0), width(x.extent(-1)) {
+    rows = width == 0 ? 0 : x.size() / width;
+  }
+  const float* data() const { return array.data<float>(); }
+};
+
+/// A matrix operand of a product: elements with both strides.
+struct Matrix {
+  const float* data;
+  int64_t row_stride, column_stride;
+
+  explicit Matrix(const Array& x)
+      : data(x.data<float>()), row_stride(x.stride()[0]), column_stride(x.stride()[1]) {}
+  Matrix(const Rows& x) : data(x.data()), row_stride(x.width), column_stride(1) {}
+  Matrix transposed() const {
+    Matrix t = *this;
+    std::swap(t.row_stride, t.column_stride);
+    return t;
+  }
+};
+
+kernels::GemmArguments product(const Matrix& a, const Matrix& b, int64_t rows, int64_t depth, int64_t columns,
+                               float* c) {
+  kernels::GemmArguments p;
+  p.rows = rows, p.depth = depth, p.columns = columns;
+  p.a = a.data, p.a_row_stride = a.row_stride, p.a_column_stride = a.column_stride;
+  p.b = b.data, p.b_row_stride = b.row_stride, p.b_column_stride = b.column_stride;
+  p.c = c, p.c_stride = columns;
+  return p;
+}
+
+void check_linear(const Evaluation& e) {
+  const Array &x = e.input(0), &w = e.input(1);
+  if (w.rank() != 2 || x.rank() < 1 || x.extent(-1) != w.extent(1))
+    throw OperandError(to_string(x.shape()) + " with a weight of " + to_string(w.shape()));
+  if (e.has(2) && (e.input(2).rank() != 1 || e.input(2).extent(0) != w.extent(0)))
+    throw OperandError("a bias of " + to_string(e.input(2).shape()) + " for a weight of " +
+                       to_string(w.shape()));
+}
+
+/// act(x W^T + b), W [out, in].
+Array linear_floats(Evaluation& e) {
+  check_linear(e);
+  const Rows x(e.input(0));
+  const Array& weight = e.input(1);
+  const int64_t out = weight.extent(0);
+  Extents shape = e.input(0).shape();
+  shape.back() = out;
+  Array y(Element::f32, shape);
+  auto p = product(x, Matrix(weight).transposed(), x.rows, x.width, out, y.mutable_data<float>());
+  const Array bias = e.has(2) ? e.input(2).packed() : Array();
+  if (!bias.empty()) p.epilogue.bias = bias.data<float>();
+  p.epilogue.activation = activation_of(e.attributes);
+  if (e.watched && p.epilogue.activation != Activation::none) {
+    Array before(Element::f32, shape);
+    p.epilogue.pre_activation = before.mutable_data<float>();
+    p.epilogue.pre_activation_stride = out;
+    e.saved = {before};
+  }
+  if (y.size() > 0) kernels::gemm(kernels::active_table(), p);
+  return y;
+}
+
+std::vector<Var> linear_gradient(const GradientCall& g) {
+  const auto& table = kernels::active_table();
+  const Rows x(value_of(g.inputs[0]));
+  const Array& weight = value_of(g.inputs[1]);
+  const int64_t out = weight.extent(0);
+  Rows dy(value_of(g.gradient));
+  if (const Activation activation = activation_of(g.attributes); activation != Activation::none) {
+    Array before_gradient(Element::f32, dy.array.shape());
+    kernels::ActivationGradientArguments a;
+    a.rows = dy.rows, a.columns = out, a.activation = activation;
+    a.pre_activation = g.saved[0].data<float>(), a.pre_activation_stride = out;
+    a.d_out = dy.data(), a.d_out_stride = out;
+    a.d_in = before_gradient.mutable_data<float>(), a.d_in_stride = out;
+    kernels::activation_gradient(table, a);
+    dy.array = before_gradient;
+  }
+  std::vector<Var> results(g.inputs.size());
+  if (g.needed[0]) {
+    Array dx(Element::f32, value_of(g.inputs[0]).shape());
+    if (dx.size() > 0)
+      kernels::gemm(table, product(dy, Matrix(weight), x.rows, out, x.width, dx.mutable_data<float>()));
+    results[0] = leaf(g.gradient, dx);
+  }
+  if (g.needed[1]) {
+    Array dw(Element::f32, weight.shape());
+    if (dw.size() > 0)
+      kernels::gemm(table,
+                    product(Matrix(dy).transposed(), x, out, x.rows, x.width, dw.mutable_data<float>()));
+    results[1] = leaf(g.gradient, dw);
+  }
+  if (g.inputs.size() > 2 && g.inputs[2] && g.needed[2]) {
+    Array db(Element::f32, {out});
+    kernels::column_sums(table, {dy.rows, out, dy.data(), out, db.mutable_data<float>(), false});
+    results[2] = leaf(g.gradient, db);
+  }
+  return results;
+}
+
+Var linear_parts(const std::vector<Var>& inputs, const Attributes& attributes) {
+  activation_of(attributes);
+  Var y =
+      matmul(inputs[0].shape().size() == 1 ? reshape(inputs[0], {1, -1}) : inputs[0], transpose(inputs[1]));
+  if (inputs.size() > 2 && inputs[2]) y = y + inputs[2];
+  if (inputs[0].shape().size() == 1) y = reshape(y, {-1});
+  const std::string activation = attributes.text("activation", "none");
+  return activation == "none" ? y : apply(activation, {y});
+}
+
+Var norm_parts(const std::vector<Var>& inputs, const Attributes& attributes) {
+  const std::string kind = attributes.text("kind", "layer");
+  if (kind != "layer" && kind != "rms") throw OperandError("kind \"" + kind + "\"; allowed: layer, rms");
+  Var x = inputs[0];
+  const auto width = static_cast<double>(x.size(-1));
+  if (kind == "layer") x = x - sum(x, -1) * (1 / width);
+  Var y = x * rsqrt(sum(x * x, -1) * (1 / width) + attributes.real("epsilon", 1e-5));
+  if (inputs.size() > 1 && inputs[1]) y = y * inputs[1];
+  if (inputs.size() > 2 && inputs[2]) y = y + inputs[2];
+  return y;
+}
+
+/// Mean of -log softmax(logits)[target] over the targets that are not negative.
+Var cross_entropy_parts(const std::vector<Var>& inputs, const Attributes&) {
+  const Var logits = inputs[0];
+  const Array targets = value_of(inputs[1]).packed();
+  if (targets.element() != Element::i64) throw OperandError("targets must be integers");
+  const Extents& shape = value_of(logits).shape();
+  if (shape.empty() || targets.shape() != Extents(shape.begin(), shape.end() - 1))
+    throw OperandError("targets of " + to_string(targets.shape()) + " for logits of " + to_string(shape));
+  int64_t counted = 0;
+  for (int64_t i = 0; i < targets.size(); ++i) counted += targets.data<int64_t>()[i] >= 0 ? 1 : 0;
+  if (counted == 0) throw OperandError("no target to predict");
+  const int64_t wide = value_of(logits).element() == Element::f64 ? 1 : 0;
+  const Var hot = apply("one_hot", {inputs[1]}, {{"size", logits.size(-1)}, {"wide", wide}});
+  const Var most = detach(apply("max", {logits}, {{"axis", -1}}));
+  const Var lse = log(sum(exp(logits - most), -1)) + most;
+  // A row without a target has no 1, so that its lse does not count either.
+  return (sum(lse * sum(hot, -1)) - sum(logits * hot)) * (1 / static_cast<double>(counted));
+}
+
+/// Rotation of pairs of channels by position * theta^(-2i/d); `inverse` rotates back.
+Array rope(Evaluation& e) {
+  const Array x = e.input(0).packed();
+  if (!x.floating() || x.rank() < 2 || x.extent(-1) % 2 != 0)
+    throw OperandError("needs numbers [..., tokens, an even number of channels], found " +
+                       to_string(x.shape()));
+  const int64_t tokens = x.extent(-2), dim = x.extent(-1), half = dim / 2;
+  const bool interleaved = e.attributes.integer("interleaved", 1) != 0;
+  const double sign = e.attributes.integer("inverse", 0) != 0 ? -1 : 1;
+  const int64_t first = e.attributes.integer("position", 0);
+  const double theta = e.attributes.real("theta", 10000);
+  std::vector<double> cosine(static_cast<size_t>(tokens * half)), sine(cosine.size());
+  for (int64_t t = 0; t < tokens; ++t) {
+    for (int64_t i = 0; i < half; ++i) {
+      const double angle = static_cast<double>(first + t) *
+                           std::pow(theta, -2 * static_cast<double>(i) / static_cast<double>(dim));
+      cosine[static_cast<size_t>(t * half + i)] = std::cos(angle);
+      sine[static_cast<size_t>(t * half + i)] = sign * std::sin(angle);
+    }
+  }
+  Array y(x.element(), x.shape());
+  with_type(x.element(), [&](auto type) {
+    using T = decltype(type);
+    const int64_t step = interleaved ? 2 : 1, partner = interleaved ? 1 : half;
+    for (int64_t row = 0; row < x.size() / dim; ++row) {
+      const T* in = x.data<T>() + row * dim;
+      T* out = y.mutable_data<T>() + row * dim;
+      for (int64_t i = 0; i < half; ++i) {
+        const auto at = static_cast<size_t>(row % tokens * half + i);
+        const T c = static_cast<T>(cosine[at]), s = static_cast<T>(sine[at]);
+        const T a = in[i * step], b = in[i * step + partner];
+        out[i * step] = a * c - b * s;
+        out[i * step + partner] = a * s + b * c;
+      }
+    }
+  });
+  return y;
+}
+
+}  // namespace
+
+std::vector<Op> layer_ops() {
+  using G = GradientCall;
+  return {
+      {.name = "linear",
+       .least_inputs = 2,
+       .most_inputs = 3,
+       .attributes = {"activation"},
+       .evaluate = linear_floats,
+       .gradient = linear_gradient,
+       .decompose = linear_parts},
+      {.name = "norm", .most_inputs = 3, .attributes = {"kind", "epsilon"}, .decompose = norm_parts},
+      {.name = "cross_entropy", .least_inputs = 2, .most_inputs = 2, .decompose = cross_entropy_parts},
+      {.name = "rope",
+       .attributes = {"position", "theta", "interleaved", "inverse"},
+       .evaluate = rope,
+       .gradient =
+           [](const G& g) {
+             const Attributes& a = g.attributes;
+             return std::vector<Var>{apply("rope", {g.gradient},
+                                           {{"position", a.integer("position", 0)},
+                                            {"theta", a.real("theta", 10000)},
+                                            {"interleaved", a.integer("interleaved", 1)},
+                                            {"inverse", 1 - a.integer("inverse", 0)}})};
+           }},
+  };
+}
+
+}  // namespace attnlab::graph
