@@ -36,7 +36,9 @@ void convert_from(const Array& from, Array& to) {
   }
 }
 
-void copy(const Array& from, Array& to) {
+}  // namespace
+
+void copy_elements(const Array& from, Array& to) {
   switch (from.element()) {
     case Element::f32:
       return convert_from<float>(from, to);
@@ -46,8 +48,6 @@ void copy(const Array& from, Array& to) {
       return convert_from<int64_t>(from, to);
   }
 }
-
-}  // namespace
 
 size_t size_of(Element element) {
   return element == Element::f32 ? 4 : 8;
@@ -142,14 +142,14 @@ double Array::scalar() const {
 Array Array::packed() const {
   if (contiguous()) return *this;
   Array result(element_, shape_);
-  copy(*this, result);
+  copy_elements(*this, result);
   return result;
 }
 
 Array Array::as(Element element) const {
   if (element == element_) return *this;
   Array result(element, shape_);
-  copy(*this, result);
+  copy_elements(*this, result);
   return result;
 }
 

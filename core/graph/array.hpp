@@ -92,6 +92,10 @@ class Array {
   std::byte* data_ = nullptr;
 };
 
+/// Copies, and converts, the elements of `from` to those of `to`, an array of the same extents that its
+/// maker still owns, or a view of one.
+void copy_elements(const Array& from, Array& to);
+
 /// Row-major strides.
 Extents packed_strides(const Extents& shape);
 

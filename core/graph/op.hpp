@@ -67,7 +67,10 @@ std::vector<Op> shape_ops();
 std::vector<Op> index_ops();
 std::vector<Op> product_ops();
 std::vector<Op> random_ops();
-std::vector<Op> layer_ops();
+std::vector<Op> linear_ops();
+std::vector<Op> norm_ops();
+std::vector<Op> loss_ops();
+std::vector<Op> position_ops();
 std::vector<Op> attention_ops();
 std::vector<Op> matrix_ops();
 

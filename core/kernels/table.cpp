@@ -8,12 +8,19 @@ namespace attnlab::kernels {
 namespace {
 
 KernelTable make_table(SimdTarget target) {
-  return {attend_kernels(target),   packed_kernels(target),
-          backward_kernels(target), gemm_kernels(target),
-          linear_kernels(target),   probe_kernels(target),
-          hamming_kernels(target),  lut_kernels(target),
-          scan_kernels(target),     unite_kernels(target),
-          hwy::TargetName(target),  (target & (HWY_AVX3 | HWY_AVX3_DL)) != 0 ? amx_kernels() : nullptr};
+  return {attend_kernels(target),
+          packed_kernels(target),
+          backward_kernels(target),
+          gemm_kernels(target),
+          layer_kernels(target),
+          linear_kernels(target),
+          probe_kernels(target),
+          hamming_kernels(target),
+          lut_kernels(target),
+          scan_kernels(target),
+          unite_kernels(target),
+          hwy::TargetName(target),
+          (target & (HWY_AVX3 | HWY_AVX3_DL)) != 0 ? amx_kernels() : nullptr};
 }
 
 std::string lower_case(std::string name) {

@@ -9,6 +9,7 @@
 #include "core/kernels/attention/backward.hpp"
 #include "core/kernels/attention/packed.hpp"
 #include "core/kernels/gemm/gemm_tile.hpp"
+#include "core/kernels/layer/layer_tile.hpp"
 #include "core/kernels/linear/linear_tile.hpp"
 #include "core/kernels/probe/probe.hpp"
 #include "core/kernels/scoring/scoring.hpp"
@@ -22,6 +23,7 @@ struct KernelTable : AttendKernels,
                      PackedKernels,
                      BackwardKernels,
                      GemmKernels,
+                     LayerKernels,
                      LinearKernels,
                      ProbeKernels,
                      HammingKernels,

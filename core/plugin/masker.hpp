@@ -6,9 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "core/plugin/call.hpp"
-#include "core/plugin/catalog.hpp"
-#include "core/plugin/host_table.hpp"
+#include "core/plugin/instance.hpp"
 
 namespace attnlab::plugin {
 
@@ -33,20 +31,16 @@ class Masker final {
   Masker(const Catalog& catalog, const CatalogEntry& entry, const std::vector<Value>& values,
          const std::string& pipeline, const std::string& stage, const base::Mistake& where);
 
-  Masker(Masker&&) = default;
-  /// The old instance would be destroyed after what it refers to.
-  Masker& operator=(Masker&&) = delete;
-
-  const Descriptor& descriptor() const { return descriptor_; }
-  const std::string& stage() const { return callee_->stage; }
-  const std::string& file() const { return callee_->file; }
+  const Descriptor& descriptor() const { return instance_.descriptor(); }
+  const std::string& stage() const { return instance_.callee().stage; }
+  const std::string& file() const { return instance_.callee().file; }
   bool is_scorer() const { return table_->score != nullptr; }
   bool has_columns() const { return table_->columns != nullptr; }
   bool has_state() const { return table_->state != nullptr; }
   bool wants_end_prompt() const { return table_->end_prompt != nullptr; }
   bool wants_feedback() const { return table_->feedback != nullptr; }
-  const HostContext& host() const { return *host_; }
-  const std::vector<std::string>& warnings() const { return warnings_; }
+  const HostContext& host() const { return instance_.host(); }
+  const std::vector<std::string>& warnings() const { return instance_.warnings(); }
 
   std::vector<ColumnSpec> columns(const attnlab_geometry& geometry) const;
   void encode(const attnlab_key_block& block, const attnlab_columns& columns) const;
@@ -66,22 +60,15 @@ class Masker final {
   uint64_t state_bytes(const void* state) const;
 
   /// Throws UserError (Exit::plugin_broken): this method broke `rule` in `slot` at `place`.
-  [[noreturn]] void fail(const std::string& rule, const char* slot, const Place& place = {}) const;
+  [[noreturn]] void fail(const std::string& rule, const char* slot, const Place& place = {}) const {
+    instance_.fail(rule, slot, place);
+  }
 
  private:
-  /// Runs body(attnlab_error*), which calls one slot, as a marked call; throws what it reports.
-  template <class Body>
-  void call(const char* slot, const Place& place, const Body& body) const;
   State own(void* state) const;
 
-  Descriptor descriptor_;
-  base::Mistake where_;  ///< the stage in the config
-  std::vector<std::string> warnings_;
-  // In memory of their own: calls refer to them, and this object may move.
-  std::unique_ptr<const Callee> callee_;
-  std::unique_ptr<HostContext> host_;
+  Instance instance_;
   const attnlab_masker_table* table_ = nullptr;
-  std::unique_ptr<void, std::function<void(void*)>> self_;
 };
 
 }  // namespace attnlab::plugin

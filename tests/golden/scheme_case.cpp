@@ -35,17 +35,23 @@ std::vector<std::string> SchemeCase::names(const std::string& prefix) const {
   return found;
 }
 
-double relative_error(const graph::Array& a, const graph::Array& b) {
+double largest_magnitude(const graph::Array& a) {
+  const graph::Array x = a.as(graph::Element::f64).packed();
+  double largest = 0;
+  for (int64_t i = 0; i < x.size(); ++i) largest = std::max(largest, std::abs(x.data<double>()[i]));
+  return largest;
+}
+
+double relative_error(const graph::Array& a, const graph::Array& b, double least) {
   constexpr double infinity = std::numeric_limits<double>::infinity();
   if (a.shape() != b.shape()) return infinity;
   const graph::Array x = a.as(graph::Element::f64).packed(), y = b.as(graph::Element::f64).packed();
-  double largest = 0, error = 0;
+  double error = 0;
   for (int64_t i = 0; i < x.size(); ++i) {
     if (!std::isfinite(x.data<double>()[i])) return infinity;
-    largest = std::max(largest, std::abs(y.data<double>()[i]));
     error = std::max(error, std::abs(x.data<double>()[i] - y.data<double>()[i]));
   }
-  return error == 0 ? 0 : error / largest;
+  return error == 0 ? 0 : error / std::max(least, largest_magnitude(b));
 }
 
 }  // namespace attnlab::golden

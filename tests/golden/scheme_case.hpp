@@ -34,7 +34,9 @@ class SchemeCase {
   io::Json manifest_;
 };
 
-/// Largest |a - b| divided by the largest |b|, or infinity where shapes differ or a is not finite.
-double relative_error(const graph::Array& a, const graph::Array& b);
+/// Largest |a - b| divided by the largest |b|, or by `least` if that is more; infinity where shapes differ or
+/// a is not finite.
+double relative_error(const graph::Array& a, const graph::Array& b, double least = 0);
+double largest_magnitude(const graph::Array& a);
 
 }  // namespace attnlab::golden

@@ -1,31 +1,8 @@
 // Views and arrangements: elements move, none changes.
-#include <algorithm>
-
 #include "core/graph/op.hpp"
-#include "core/graph/runs.hpp"
 
 namespace attnlab::graph {
 namespace {
-
-template <class T>
-void copy_into(const Array& from, Array& to, const Array& target) {
-  T* out = to.mutable_data<T>() + (target.data<T>() - to.data<T>());
-  const T* in = from.data<T>();
-  for_each_run<2>(from.shape(), {from.stride(), target.stride()}, [&](auto offset, int64_t count, auto step) {
-    if (step[0] == 1 && step[1] == 1) {
-      std::copy_n(in + offset[0], count, out + offset[1]);
-    } else {
-      for (int64_t i = 0; i < count; ++i) out[offset[1] + i * step[1]] = in[offset[0] + i * step[0]];
-    }
-  });
-}
-
-/// Copies `from` to where the view `target` of `to` lies.
-void copy_into(const Array& from, Array& to, const Array& target) {
-  if (from.element() == Element::f32) return copy_into<float>(from, to, target);
-  if (from.element() == Element::f64) return copy_into<double>(from, to, target);
-  copy_into<int64_t>(from, to, target);
-}
 
 Array concat(Evaluation& e) {
   const Array& head = e.input(0);
@@ -45,7 +22,8 @@ Array concat(Evaluation& e) {
   int64_t begin = 0;
   for (const Array& part : e.inputs) {
     const int64_t end = begin + part.shape()[axis];
-    copy_into(part, result, result.sliced(static_cast<int64_t>(axis), begin, end));
+    Array target = result.sliced(static_cast<int64_t>(axis), begin, end);
+    copy_elements(part, target);
     begin = end;
   }
   return result;
@@ -73,7 +51,8 @@ Array pad_axis(Evaluation& e) {
   int64_t& extent = shape[axis_of(axis, shape.size())];
   extent += before + after;
   Array result = Array::zeros(x.element(), shape);
-  copy_into(x, result, result.sliced(axis, before, extent - after));
+  Array target = result.sliced(axis, before, extent - after);
+  copy_elements(x, target);
   return result;
 }
 

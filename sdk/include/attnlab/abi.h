@@ -512,7 +512,8 @@ typedef struct attnlab_scheme_sink {
   uint32_t struct_size;
   uint32_t reserved;
   void* context;
-  /* "q", "k", "v" make an operator; "x" makes a layer. */
+  /* "q", "k", "v" make an operator; "x" makes a layer; "x", "key", "value" a layer that may attend to another sequence,
+   * whose key and value are NULL in self-attention. */
   attnlab_status (*input)(void* context, attnlab_text name, attnlab_error* error);
   /* init: "normal" (standard deviation init_scale), "zeros", "ones", "constant" (init_scale), "fan_in" (normal with
    * standard deviation init_scale / sqrt(last extent)); `residual` 1 when the parameter writes to the residual

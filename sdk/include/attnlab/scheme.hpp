@@ -7,6 +7,8 @@
 //     an operator: [B, H, T, d] each, returns [B, Hq, T, dv]
 //   Var forward(Context&, Var x) const;
 //     a layer: [B, T, embed_dim] to the same
+//   Var forward(Context&, LayerInputs inputs) const;
+//     a layer that may attend to another sequence: its key and value are empty in self-attention
 // and, when it needs them,
 //   void prepare();
 //     checks parameters together, precomputes
@@ -30,6 +32,12 @@ struct Init {
       "fan_in";           ///< "normal", "zeros", "ones", "constant", "fan_in": N(0, scale^2 / last extent)
   double scale = 1;       ///< standard deviation of "normal", value of "constant", factor of "fan_in"
   bool residual = false;  ///< the tensor writes to the residual stream: the model may scale it by depth
+};
+
+/// Inputs of a layer that may attend to another sequence than its own.
+struct LayerInputs {
+  Var x;           ///< [B, T, embed_dim]
+  Var key, value;  ///< [B, S, embed_dim] each, or empty: x
 };
 
 /// What a scheme tells about itself for given extents.
@@ -160,25 +168,33 @@ concept Layer = requires(const T& t, Context& c, Var v) {
   { t.forward(c, v) } -> std::convertible_to<Var>;
 };
 template <class T>
+concept CrossLayer = requires(const T& t, Context& c, LayerInputs i) {
+  { t.forward(c, i) } -> std::convertible_to<Var>;
+};
+template <class T>
 consteval bool has_step() {
   if constexpr (Operator<T>) {
     return ATTNLAB_HAS_METHOD(T, step, std::declval<Context&>(), std::declval<State&>(), Var(), Var(), Var());
+  } else if constexpr (CrossLayer<T>) {
+    return ATTNLAB_HAS_METHOD(T, step, std::declval<Context&>(), std::declval<State&>(), LayerInputs());
   } else {
     return ATTNLAB_HAS_METHOD(T, step, std::declval<Context&>(), std::declval<State&>(), Var());
   }
 }
 
-/// Calls body(inputs...) with the one or three inputs of T and passes on the result.
+/// Calls body(inputs...) with the inputs of T and passes on the result.
 template <class T, class Body>
 attnlab_status run_scheme(const attnlab_graph* graph, attnlab_node* const* nodes, uint64_t count,
                           attnlab_node** output, attnlab_error* error, const Body& body) noexcept {
   return guard(error, [&] {
-    if (count != (Operator<T> ? 3 : 1))
+    if (count != (Layer<T> ? 1 : 3))
       throw HostError(ATTNLAB_CONTRACT, "the host passed a wrong number of inputs");
     auto input = [&](size_t i) { return Var::share(graph, nodes[i]); };
     Var result;
     if constexpr (Operator<T>) {
       result = body(input(0), input(1), input(2));
+    } else if constexpr (CrossLayer<T>) {
+      result = body(LayerInputs{input(0), input(1), input(2)});
     } else {
       result = body(input(0));
     }
@@ -198,10 +214,10 @@ class AttentionScheme {
 
   template <class T>
   static void fill_table(attnlab_method& method, const T*) {
-    static_assert(
-        detail::Operator<T> != detail::Layer<T>,
-        "a scheme needs `Var forward(Context&, Var q, Var k, Var v) const` or `Var forward(Context&, Var x) "
-        "const`");
+    static_assert(int{detail::Operator<T>} + int{detail::Layer<T>} + int{detail::CrossLayer<T>} == 1,
+                  "a scheme needs one of `Var forward(Context&, Var q, Var k, Var v) const`, `Var "
+                  "forward(Context&, Var x) "
+                  "const` and `Var forward(Context&, LayerInputs inputs) const`");
     static attnlab_scheme_table table{};
     table.struct_size = sizeof table;
     table.create = &detail::create<T>;
@@ -209,10 +225,11 @@ class AttentionScheme {
     table.declare = [](const void* self, const attnlab_scheme_context* context,
                        const attnlab_scheme_sink* sink, attnlab_error* error) noexcept {
       return detail::guard(error, [&] {
-        for (std::string_view name : {"x", "q", "k", "v"}) {
-          if ((name == "x") != detail::Layer<T>) continue;
+        std::vector<std::string_view> inputs{"x"};
+        if (detail::Operator<T>) inputs = {"q", "k", "v"};
+        if (detail::CrossLayer<T>) inputs = {"x", "key", "value"};
+        for (std::string_view name : inputs)
           detail::checked([&](attnlab_error* e) { return sink->input(sink->context, to_abi(name), e); });
-        }
         Declaration declaration(context, sink);
         if constexpr (ATTNLAB_HAS_METHOD(T, declare, std::declval<Declaration&>())) {
           static_cast<const T*>(self)->declare(declaration);

@@ -1,9 +1,6 @@
-// What layers of a network are made of, fused.
-#include <cmath>
-
+// A layer's product with its bias and activation.
 #include "core/graph/graph.hpp"
 #include "core/graph/op.hpp"
-#include "core/graph/runs.hpp"
 #include "core/kernels/gemm/gemm.hpp"
 #include "core/kernels/table.hpp"
 
@@ -146,103 +143,16 @@ Var linear_parts(const std::vector<Var>& inputs, const Attributes& attributes) {
   return activation == "none" ? y : apply(activation, {y});
 }
 
-Var norm_parts(const std::vector<Var>& inputs, const Attributes& attributes) {
-  const std::string kind = attributes.text("kind", "layer");
-  if (kind != "layer" && kind != "rms") throw OperandError("kind \"" + kind + "\"; allowed: layer, rms");
-  Var x = inputs[0];
-  const auto width = static_cast<double>(x.size(-1));
-  if (kind == "layer") x = x - sum(x, -1) * (1 / width);
-  Var y = x * rsqrt(sum(x * x, -1) * (1 / width) + attributes.real("epsilon", 1e-5));
-  if (inputs.size() > 1 && inputs[1]) y = y * inputs[1];
-  if (inputs.size() > 2 && inputs[2]) y = y + inputs[2];
-  return y;
-}
-
-/// Mean of -log softmax(logits)[target] over the targets that are not negative.
-Var cross_entropy_parts(const std::vector<Var>& inputs, const Attributes&) {
-  const Var logits = inputs[0];
-  const Array targets = value_of(inputs[1]).packed();
-  if (targets.element() != Element::i64) throw OperandError("targets must be integers");
-  const Extents& shape = value_of(logits).shape();
-  if (shape.empty() || targets.shape() != Extents(shape.begin(), shape.end() - 1))
-    throw OperandError("targets of " + to_string(targets.shape()) + " for logits of " + to_string(shape));
-  int64_t counted = 0;
-  for (int64_t i = 0; i < targets.size(); ++i) counted += targets.data<int64_t>()[i] >= 0 ? 1 : 0;
-  if (counted == 0) throw OperandError("no target to predict");
-  const int64_t wide = value_of(logits).element() == Element::f64 ? 1 : 0;
-  const Var hot = apply("one_hot", {inputs[1]}, {{"size", logits.size(-1)}, {"wide", wide}});
-  const Var most = detach(apply("max", {logits}, {{"axis", -1}}));
-  const Var lse = log(sum(exp(logits - most), -1)) + most;
-  // A row without a target has no 1, so that its lse does not count either.
-  return (sum(lse * sum(hot, -1)) - sum(logits * hot)) * (1 / static_cast<double>(counted));
-}
-
-/// Rotation of pairs of channels by position * theta^(-2i/d); `inverse` rotates back.
-Array rope(Evaluation& e) {
-  const Array x = e.input(0).packed();
-  if (!x.floating() || x.rank() < 2 || x.extent(-1) % 2 != 0)
-    throw OperandError("needs numbers [..., tokens, an even number of channels], found " +
-                       to_string(x.shape()));
-  const int64_t tokens = x.extent(-2), dim = x.extent(-1), half = dim / 2;
-  const bool interleaved = e.attributes.integer("interleaved", 1) != 0;
-  const double sign = e.attributes.integer("inverse", 0) != 0 ? -1 : 1;
-  const int64_t first = e.attributes.integer("position", 0);
-  const double theta = e.attributes.real("theta", 10000);
-  std::vector<double> cosine(static_cast<size_t>(tokens * half)), sine(cosine.size());
-  for (int64_t t = 0; t < tokens; ++t) {
-    for (int64_t i = 0; i < half; ++i) {
-      const double angle = static_cast<double>(first + t) *
-                           std::pow(theta, -2 * static_cast<double>(i) / static_cast<double>(dim));
-      cosine[static_cast<size_t>(t * half + i)] = std::cos(angle);
-      sine[static_cast<size_t>(t * half + i)] = sign * std::sin(angle);
-    }
-  }
-  Array y(x.element(), x.shape());
-  with_type(x.element(), [&](auto type) {
-    using T = decltype(type);
-    const int64_t step = interleaved ? 2 : 1, partner = interleaved ? 1 : half;
-    for (int64_t row = 0; row < x.size() / dim; ++row) {
-      const T* in = x.data<T>() + row * dim;
-      T* out = y.mutable_data<T>() + row * dim;
-      for (int64_t i = 0; i < half; ++i) {
-        const auto at = static_cast<size_t>(row % tokens * half + i);
-        const T c = static_cast<T>(cosine[at]), s = static_cast<T>(sine[at]);
-        const T a = in[i * step], b = in[i * step + partner];
-        out[i * step] = a * c - b * s;
-        out[i * step + partner] = a * s + b * c;
-      }
-    }
-  });
-  return y;
-}
-
 }  // namespace
 
-std::vector<Op> layer_ops() {
-  using G = GradientCall;
-  return {
-      {.name = "linear",
-       .least_inputs = 2,
-       .most_inputs = 3,
-       .attributes = {"activation"},
-       .evaluate = linear_floats,
-       .gradient = linear_gradient,
-       .decompose = linear_parts},
-      {.name = "norm", .most_inputs = 3, .attributes = {"kind", "epsilon"}, .decompose = norm_parts},
-      {.name = "cross_entropy", .least_inputs = 2, .most_inputs = 2, .decompose = cross_entropy_parts},
-      {.name = "rope",
-       .attributes = {"position", "theta", "interleaved", "inverse"},
-       .evaluate = rope,
-       .gradient =
-           [](const G& g) {
-             const Attributes& a = g.attributes;
-             return std::vector<Var>{apply("rope", {g.gradient},
-                                           {{"position", a.integer("position", 0)},
-                                            {"theta", a.real("theta", 10000)},
-                                            {"interleaved", a.integer("interleaved", 1)},
-                                            {"inverse", 1 - a.integer("inverse", 0)}})};
-           }},
-  };
+std::vector<Op> linear_ops() {
+  return {{.name = "linear",
+           .least_inputs = 2,
+           .most_inputs = 3,
+           .attributes = {"activation"},
+           .evaluate = linear_floats,
+           .gradient = linear_gradient,
+           .decompose = linear_parts}};
 }
 
 }  // namespace attnlab::graph
