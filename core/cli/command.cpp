@@ -200,6 +200,10 @@ std::unique_ptr<data::Source> open_input(const config::InputSpec& input, const c
 const std::vector<Command>& commands() {
   static const std::vector<Command> all = {run_command(),
                                            bench_command(),
+                                           train_command(),
+                                           sample_command(),
+                                           eval_command(),
+                                           forward_command(),
                                            train_hash_command(),
                                            calibrate_command(),
                                            verify_sampling_command(),

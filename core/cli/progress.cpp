@@ -31,21 +31,22 @@ Progress::~Progress() {
   if (drawn_ && terminal_) fmt::print(stderr, "\r\033[K");
 }
 
-void Progress::update(int64_t done, int64_t total) {
+void Progress::update(int64_t done, int64_t total, const std::string& note) {
   const auto now = Clock::now();
   const std::chrono::duration<double> since_last = now - last_, elapsed = now - start_;
   if (quiet_ || done >= total || since_last.count() < (terminal_ ? 0.2 : 10.0) || elapsed.count() < 1) return;
   last_ = now;
   drawn_ = true;
   const double share = static_cast<double>(done) / static_cast<double>(total);
+  const std::string behind = note.empty() ? "" : ", " + note;
   const std::string left = duration(elapsed.count() * (1 - share) / share);
   if (terminal_) {
     const auto filled = static_cast<size_t>(share * 30);
-    fmt::print(stderr, "\r{} [{}{}] {:3.0f} %, {} left \033[K", what_, std::string(filled, '='),
-               std::string(30 - filled, ' '), share * 100, left);
+    fmt::print(stderr, "\r{} [{}{}] {:3.0f} %, {} left{} \033[K", what_, std::string(filled, '='),
+               std::string(30 - filled, ' '), share * 100, left, behind);
     std::fflush(stderr);
   } else {
-    fmt::print(stderr, "{}: {:.0f} %, about {} left\n", what_, share * 100, left);
+    fmt::print(stderr, "{}: {:.0f} %, about {} left{}\n", what_, share * 100, left, behind);
   }
 }
 

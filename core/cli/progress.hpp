@@ -13,7 +13,8 @@ class Progress {
  public:
   Progress(std::string what, bool quiet);
   ~Progress();
-  void update(int64_t done, int64_t total);
+  /// `note`: a few words behind the bar.
+  void update(int64_t done, int64_t total, const std::string& note = "");
 
  private:
   std::string what_;

@@ -7,7 +7,9 @@
 #include <sstream>
 
 #include "core/cli/command.hpp"
+#include "core/config/layer_plan.hpp"
 #include "core/config/schema.hpp"
+#include "core/config/train_plan.hpp"
 #include "core/io/atomic_file.hpp"
 
 namespace attnlab::cli {
@@ -113,6 +115,12 @@ std::string generated(const std::string& name, const plugin::Catalog& catalog) {
   if (name == "selector") return selector_table();
   if (name == "file input") return table(config::file_input_parameters());
   if (name == "workload") return workload_table();
+  if (name == "model") return table(config::model_parameters());
+  if (name == "text task") return table(config::text_parameters());
+  if (name == "recall task") return table(config::recall_parameters());
+  if (name == "train") return table(config::optimiser_parameters());
+  if (name == "layer") return table(config::layer_parameters());
+  if (name == "lift") return table(config::lift_parameters());
   if (name == "methods") return method_sections(catalog);
   throw base::UserError("no such generated part", {.found = name});
 }

@@ -37,12 +37,13 @@ struct GptShape {
 
 /// What one pass made. Nodes live as long as this object.
 struct Pass {
-  Var logits;  ///< [batch, tokens, vocabulary]
-  std::unique_ptr<std::vector<Report>> reports = std::make_unique<std::vector<Report>>();
-
   std::unique_ptr<Bound> parameters;
+  // Before the values, which name the graphs as long as they live.
   std::unique_ptr<graph::Graph> graph;
   std::vector<std::unique_ptr<LayerGraph>> layers;
+
+  Var logits;  ///< [batch, tokens, vocabulary]
+  std::unique_ptr<std::vector<Report>> reports = std::make_unique<std::vector<Report>>();
 };
 
 /// What decoding keeps: one state per layer.

@@ -106,6 +106,14 @@ Bound::Bound(const ParameterSet& parameters, bool watched) {
   }
 }
 
+Bound::Bound(const ParameterSet& parameters, std::span<const Var> values) {
+  ATTNLAB_CHECK(values.size() == parameters.all().size(), "one value per parameter");
+  for (const Parameter& p : parameters.all()) {
+    nodes_.emplace_back(graph::from_handle(values[nodes_.size()].node()));
+    by_name_[p.name] = nodes_.back();
+  }
+}
+
 graph::NodePtr Bound::find(const std::string& name) const {
   const auto found = by_name_.find(name);
   return found == by_name_.end() ? nullptr : found->second;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -50,6 +51,8 @@ class ParameterSet {
 class Bound {
  public:
   Bound(const ParameterSet& parameters, bool watched);
+  /// Other values in their place, in the order of the set: for checks.
+  Bound(const ParameterSet& parameters, std::span<const Var> values);
   graph::NodePtr find(const std::string& name) const;
   /// In the order of the set.
   const std::vector<graph::NodePtr>& nodes() const { return nodes_; }

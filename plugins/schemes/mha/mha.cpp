@@ -1,5 +1,6 @@
 #include <attnlab/scheme.hpp>
 
+#include <bit>
 #include <cmath>
 
 using attnlab::apply, attnlab::Var;
@@ -193,28 +194,45 @@ struct MultiHeadAttention : attnlab::AttentionScheme {
   }
 
   Var finite(const Var& x) const {
+    const int64_t bad_count = count_not_finite(x.view());
+    if (bad_count == 0) return x;
     const Var good = apply("is_finite", {x});
-    const Var bad_count = sum(1.0 - good);
-    if (value_of_scalar(bad_count) == 0) return x;
     switch (nan_policy) {
       case NanPolicy::error:
-        throw std::runtime_error(std::to_string(static_cast<int64_t>(value_of_scalar(bad_count))) +
+        throw std::runtime_error(std::to_string(bad_count) +
                                  " of the input's values are NaN or infinite; nan_policy can replace them");
       case NanPolicy::zero_element:
         return select(good, x, scalar(x, 0));
-      case NanPolicy::zero_row: {
-        const Var bad_row = sum(1.0 - good, -1);
-        return select(broadcast(bad_row, x.shape()), scalar(x, 0), x);
-      }
+      case NanPolicy::zero_row:
+        return select(sum(1.0 - good, -1), scalar(x, 0), x);
       case NanPolicy::zero_tensor:
         break;
     }
-    return select(broadcast(scalar(x, 0), x.shape()), x, scalar(x, 0));
+    return select(scalar(x, 0), x, scalar(x, 0));
   }
-  static double value_of_scalar(const Var& x) {
-    const attnlab_tensor view = x.view();
-    return view.dtype == ATTNLAB_F64 ? *static_cast<const double*>(view.data)
-                                     : static_cast<double>(*static_cast<const float*>(view.data));
+
+  static int64_t count_not_finite(const attnlab_tensor& x) {
+    return x.dtype == ATTNLAB_F64 ? count_not_finite<double, uint64_t>(x, 0x7ff0000000000000)
+                                  : count_not_finite<float, uint32_t>(x, 0x7f800000);
+  }
+  /// Values whose exponent bits are all set, of rows of the last axis; integers, so that compilers vectorise
+  /// it.
+  template <class Real, class Bits>
+  static int64_t count_not_finite(const attnlab_tensor& x, Bits exponent) {
+    const int64_t width = x.rank > 0 ? x.shape[x.rank - 1] : 1, step = x.rank > 0 ? x.stride[x.rank - 1] : 1;
+    int64_t rows = 1, count = 0;
+    for (int32_t axis = 0; axis + 1 < x.rank; ++axis) rows *= x.shape[axis];
+    for (int64_t row = 0; row < rows; ++row) {
+      int64_t rest = row, offset = 0;
+      for (int32_t axis = x.rank - 2; axis >= 0; rest /= x.shape[axis--])
+        offset += rest % x.shape[axis] * x.stride[axis];
+      const Real* values = static_cast<const Real*>(x.data) + offset;
+      Bits bad = 0;
+      for (int64_t i = 0; i < width; ++i)
+        bad += (std::bit_cast<Bits>(values[i * step]) & exponent) == exponent ? 1 : 0;
+      count += static_cast<int64_t>(bad);
+    }
+    return count;
   }
 
   Var aligned(const attnlab::Context& ctx, const Shape& s, const Var& x) const {
