@@ -29,7 +29,7 @@ class TestLayer {
 
   /// Starts a pass: parameters become nodes, watched or not.
   void bind(bool watched) {
-    reports.clear();
+    reports.clear();  // before the graph that they name
     bound = std::make_unique<model::Bound>(parameters, watched);
     graph = std::make_unique<model::LayerGraph>(parameters.precision(), *layer, *bound, reports);
   }
@@ -57,8 +57,8 @@ class TestLayer {
   std::shared_ptr<const plugin::Scheme> scheme;
   std::unique_ptr<model::AttentionLayer> layer;
   std::unique_ptr<model::Bound> bound;
+  std::unique_ptr<model::LayerGraph> graph;  ///< before the values, which name it as long as they live
   std::vector<model::Report> reports;
-  std::unique_ptr<model::LayerGraph> graph;
 
  private:
   static int64_t tokens_of(const Var& x) { return x.size(x.shape().size() == 4 ? 2 : 1); }

@@ -1,0 +1,71 @@
+// The table of schemes that every promise of a scheme is checked for. A new plugin gets its tests by
+// existing: schemes that have no entry run with their defaults.
+#pragma once
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "tests/support/scheme_layer.hpp"
+
+namespace attnlab::test {
+
+struct SchemeSample {
+  std::string name;
+  io::Json attention;
+  bool causal = true;          ///< outputs depend on no later token
+  bool steps = true;           ///< it decodes; else it refuses
+  bool differentiable = true;  ///< everywhere: no step function such as an argmax in its way
+  int64_t tokens = 9;
+  int64_t state_per_token = -1;  ///< numbers that it should keep per token and sequence; -1: not said
+};
+
+/// Extents in which all samples run: 4 query heads of 4 channels.
+inline plugin::SchemeGeometry sample_geometry() {
+  plugin::SchemeGeometry g;
+  g.embed_dim = 16;
+  g.query_heads = 4, g.kv_heads = 2;
+  g.head_dim = g.value_dim = 4;
+  return g;
+}
+
+inline std::vector<SchemeSample> scheme_samples() {
+  std::vector<SchemeSample> samples = {
+      {"mha", {{"scheme", "mha"}}, true, true, true, 9, 2 * 2 * 4},
+      {"mha_all_heads",
+       {{"scheme", "mha"}, {"num_heads", 4}, {"bias", true}},
+       true,
+       true,
+       true,
+       9,
+       2 * 4 * 4},
+      {"mha_one_kv_head",
+       {{"scheme", "mha"}, {"num_kv_heads", 1}, {"rope", true}},
+       true,
+       true,
+       true,
+       9,
+       2 * 4},
+      {"mha_odd_dims",
+       {{"scheme", "mha"},
+        {"key_dim", 6},
+        {"value_dim", 5},
+        {"norm", "post"},
+        {"residual", true},
+        {"activation", "silu"}}},
+      {"mha_pre_norm", {{"scheme", "mha"}, {"norm", "pre"}, {"report_scores", true}}},
+      {"mha_padded", {{"scheme", "mha"}, {"expected_dim", 24}, {"dim_policy", "pad"}, {"key_dim", 4}}},
+      {"mha_truncated", {{"scheme", "mha"}, {"expected_dim", 12}, {"dim_policy", "truncate"}}},
+      {"mha_projected", {{"scheme", "mha"}, {"expected_dim", 24}, {"dim_policy", "project"}}},
+      {"mha_svd", {{"scheme", "mha"}, {"svd", "reference_noncausal"}, {"svd_rank", 2}}, false, false},
+  };
+  std::set<std::string> named;
+  for (const SchemeSample& sample : samples) named.insert(sample.attention["scheme"].get<std::string>());
+  for (const auto& [id, entry] : catalog().entries()) {
+    if (entry.descriptor.facet == plugin::Facet::scheme && !named.contains(id))
+      samples.push_back({id, {{"scheme", id}}});
+  }
+  return samples;
+}
+
+}  // namespace attnlab::test
