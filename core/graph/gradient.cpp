@@ -1,7 +1,9 @@
 #include <algorithm>
+#include <optional>
 #include <unordered_map>
 
 #include "core/graph/graph.hpp"
+#include "core/graph/runs.hpp"
 
 namespace attnlab::graph {
 namespace {
@@ -47,6 +49,67 @@ class Between {
   std::vector<Node*> order_;
 };
 
+/// to += from, element by element.
+template <class T>
+void add_elements(const Array& from, Array& to) {
+  const T* in = from.data<T>();
+  T* out = to.mutable_data<T>();
+  for_each_run<2>(from.shape(), {from.stride(), to.stride()}, [&](auto offset, int64_t count, auto step) {
+    const T* x = in + offset[0];
+    T* y = out + offset[1];
+    if (step[0] == 1 && step[1] == 1) {
+      for (int64_t i = 0; i < count; ++i) y[i] += x[i];
+    } else {
+      for (int64_t i = 0; i < count; ++i) y[i * step[1]] += x[i * step[0]];
+    }
+  });
+}
+
+/// What flowed to a node so far. In passes that nobody differentiates again the sum is memory of its own, to
+/// which parts are added in place: the parts of slices where they belong, without zeros around them.
+class GradientSum {
+ public:
+  void add(const Var& part, bool in_place) {
+    if (empty()) {
+      value_ = part;
+    } else if (in_place) {
+      Array& sum = own();
+      add_to(value_of(part), sum);
+    } else {
+      value_ = value_ + part;
+    }
+  }
+  /// A part of elements [begin, end) of an axis of an array of this shape.
+  void add_slice(const Array& part, const Extents& shape, int64_t axis, int64_t begin, int64_t end) {
+    const bool first = empty();
+    if (first) own_ = Array::zeros(part.element(), shape);
+    Array target = own().sliced(axis, begin, end);
+    if (first) {
+      copy_elements(part, target);
+    } else {
+      add_to(part, target);
+    }
+  }
+  bool empty() const { return !value_ && own_.empty(); }
+  Var take(const Graph& graph) { return own_.empty() ? value_ : graph.constant(own_); }
+
+ private:
+  static void add_to(const Array& part, Array& sum) {
+    with_type(sum.element(), [&](auto type) { add_elements<decltype(type)>(part, sum); });
+  }
+  Array& own() {
+    if (own_.empty()) {
+      own_ = Array(value_of(value_).element(), value_of(value_).shape());
+      copy_elements(value_of(value_), own_);
+      value_ = Var();
+    }
+    return own_;
+  }
+
+  Var value_;
+  Array own_;
+};
+
 struct Pass {
   const Graph& graph;
   const Between& between;
@@ -57,6 +120,17 @@ struct Pass {
     if (!node) return {};
     if (differentiable || !node->watched()) return graph.share(node.get());
     return graph.share(NodePtr(new Node(node->value(), false)).get());
+  }
+
+  struct Slice {
+    int64_t axis, begin, end;
+  };
+  /// The elements that a node took of its input, where its gradient can be added in place.
+  std::optional<Slice> slice_of(const Node* node) const {
+    const History& history = *node->history();
+    if (differentiable || history.op == nullptr || history.op->name != "slice") return std::nullopt;
+    const Attributes& a = history.attributes;
+    return Slice{a.integer("axis", -1), a.integer("begin", 0), a.integer("end", 0)};
   }
 
   std::vector<Var> custom(Node* node, const History& history, const Var& gradient) const {
@@ -116,30 +190,37 @@ std::vector<Var> gradients(const Graph& graph, const Var& output, const Var& see
     throw OperandError("the seed of a gradient has the shape " + to_string(value_of(seed).shape()) +
                        ", the output " + to_string(root->value().shape()));
   }
-  std::unordered_map<Node*, Var> sums;
-  sums[root] = seed ? seed : graph.constant(Array::full(graph.precision(), root->value().shape(), 1));
+  std::unordered_map<Node*, GradientSum> sums;
+  sums[root].add(seed ? seed : graph.constant(Array::full(graph.precision(), root->value().shape(), 1)),
+                 false);
+  std::unordered_map<Node*, Var> found;  // of `by`
   const Pass pass{graph, between, differentiable};
   for (Node* node : between.order()) {
+    const auto sum = sums.find(node);
+    if (sum == sums.end()) continue;
+    const Var gradient = sum->second.take(graph);
+    sums.erase(sum);
+    if (std::find(targets.begin(), targets.end(), node) != targets.end()) found[node] = gradient;
     if (node->history() == nullptr) continue;
-    const auto found = sums.find(node);
-    if (found == sums.end()) continue;
-    const Var gradient = found->second;
-    if (std::find(targets.begin(), targets.end(), node) == targets.end()) sums.erase(found);
-    const std::vector<Var> parts = pass.through(node, gradient);
     const auto& inputs = node->history()->inputs;
+    if (const auto slice = pass.slice_of(node)) {
+      if (between.contains(inputs[0].get()))
+        sums[inputs[0].get()].add_slice(value_of(gradient), inputs[0]->value().shape(), slice->axis,
+                                        slice->begin, slice->end);
+      continue;
+    }
+    const std::vector<Var> parts = pass.through(node, gradient);
     for (size_t i = 0; i < parts.size(); ++i) {
-      if (!parts[i] || !inputs[i] || !between.contains(inputs[i].get())) continue;
-      Var& sum = sums[inputs[i].get()];
-      sum = sum ? sum + parts[i] : parts[i];
+      if (parts[i] && inputs[i] && between.contains(inputs[i].get()))
+        sums[inputs[i].get()].add(parts[i], !differentiable);
     }
   }
   std::vector<Var> results;
-  for (size_t i = 0; i < targets.size(); ++i) {
-    const auto found = sums.find(targets[i]);
-    const bool reached = found != sums.end() && between.contains(targets[i]);
-    results.push_back(reached
-                          ? found->second
-                          : graph.constant(Array::full(graph.precision(), targets[i]->value().shape(), 0)));
+  for (Node* target : targets) {
+    const auto reached = found.find(target);
+    results.push_back(reached != found.end()
+                          ? reached->second
+                          : graph.constant(Array::full(graph.precision(), target->value().shape(), 0)));
   }
   return results;
 }

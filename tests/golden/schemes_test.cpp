@@ -30,7 +30,40 @@ std::vector<Golden> make_cases() {
     base.merge_patch(more);
     return base;
   };
+  const Json latent = {{"scheme", "mla"}, {"bias", true}};
+  using Names = std::map<std::string, std::string>;
+  const Names latents = {{"k_latent", "k_latent"}, {"v_latent", "v_latent"}, {"k", "k"}, {"v", "v"}};
+  Names cut = latents;
+  cut.insert({{"v_after_svd", "v_after_svd"}, {"singular_values", "singular_values"}});
   return {
+      {"mla_default", latent, {}, latents},
+      {"mla_latent_gt_head", with(latent, {{"bias", false}, {"latent_dim", 8}}), {}, latents},
+      {"mla_svd_r2",
+       with(latent, {{"latent_dim", 4}, {"svd", "reference_noncausal"}, {"svd_rank", 2}}),
+       {},
+       cut},
+      {"mla_svd_fullrank", with(latent, {{"latent_dim", 4}, {"svd", "reference_noncausal"}}), {}, cut},
+      {"mla_svd_deficient", with(latent, {{"svd", "reference_noncausal"}, {"svd_rank", 1}}), {}, cut},
+      {"mla_deepseek",
+       {{"scheme", "mla"},
+        {"kind", "deepseek"},
+        {"latent_dim", 6},
+        {"query_latent_dim", 7},
+        {"nope_dim", 4},
+        {"rope_dim", 4},
+        {"value_dim", 5}},
+       {},
+       {{"c_kv_cache", "latent"}, {"k_rope_cache", "k_rope"}}},
+      {"moas_static", {{"scheme", "moas"}, {"mix", "static"}, {"bias", true}}},
+      {"moas_routed",
+       {{"scheme", "moas"}, {"mix", "routed"}, {"bias", true}},
+       {},
+       {{"gates", "gates"},
+        {"router_logits", "router_logits"},
+        {"avg_gates", "avg_gates"},
+        {"o_mha", "o_mha"},
+        {"o_gqa", "o_gqa"},
+        {"o_mqa", "o_mqa"}}},
       {"csa", biased},
       {"mha", biased},
       {"mqa", with(biased, {{"num_kv_heads", 1}})},
@@ -90,9 +123,9 @@ TEST_P(Schemes, OutputAndGradients) {
     const auto& all = layer.parameters.all();
     const auto at =
         std::find_if(all.begin(), all.end(), [&](const auto& p) { return p.name == our_name(name); });
-    EXPECT_LT(
-        relative_error(value_of(found[static_cast<size_t>(at - all.begin())]), c.tensor("grad." + name), least),
-        golden.gradient_tolerance)
+    EXPECT_LT(relative_error(value_of(found[static_cast<size_t>(at - all.begin())]), c.tensor("grad." + name),
+                             least),
+              golden.gradient_tolerance)
         << name;
   }
 }

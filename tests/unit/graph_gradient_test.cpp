@@ -208,6 +208,22 @@ std::vector<Case> make_cases() {
        },
        false,
        false},
+      {"randomised_low_rank",
+       {"randomised_low_rank"},
+       {{2, 5, 4}},
+       [](const Graph&, Inputs x) {
+         return apply("randomised_low_rank", {x[0]}, {{"rank", 2}});
+       },
+       false,
+       false},
+      {"row_projector",
+       {"row_projector"},
+       {{2, 5, 4}},
+       [](const Graph&, Inputs x) {
+         return apply("row_projector", {x[0]}, {{"rank", 2}});
+       },
+       false,
+       false},
       {"low_rank_wide",
        {"low_rank"},
        {{3, 5}},
@@ -316,7 +332,8 @@ std::string case_name(const testing::TestParamInfo<size_t>& info) {
 INSTANTIATE_TEST_SUITE_P(Graph, Ops, testing::Range<size_t>(0, cases().size()), case_name);
 
 TEST(GraphOps, EveryOpHasACase) {
-  std::set<std::string> covered{"one_hot", "top_ids", "singular_values"};  // graph_graph_test.cpp
+  std::set<std::string> covered{"one_hot", "top_ids", "singular_values",
+                                "right_singular_vectors"};  // graph_graph_test.cpp
   for (const Case& c : cases()) covered.insert(c.ops.begin(), c.ops.end());
   for (const Op& op : ops()) EXPECT_TRUE(covered.contains(std::string(op.name))) << op.name;
 }

@@ -53,6 +53,12 @@ bool fuses(std::span<const Array> inputs, const std::vector<bool>& watched, cons
   return inputs[0].element() == Element::f32 && attributes.integer("window", 0) == 0 && !bias_watched;
 }
 
+/// [B, H, T, channels] that lies in memory as [B, T, H, channels]: joining and splitting heads are then
+/// views.
+Array by_token(int64_t batch, int64_t heads, int64_t tokens, int64_t channels) {
+  return Array(Element::f32, {batch, tokens, heads, channels}).permuted({0, 2, 1, 3});
+}
+
 struct Operands {
   Array q, k, v, bias, sink;
 
@@ -67,7 +73,7 @@ struct Operands {
 Array attend_floats(Evaluation& e) {
   const Problem p(e.input(0).shape(), e.input(1).shape(), e.input(2).shape(), e.attributes);
   const Operands o({e.inputs.begin(), e.inputs.end()}, p);
-  Array out(Element::f32, {p.batch, p.query_heads, p.queries, p.value_dim});
+  Array out = by_token(p.batch, p.query_heads, p.queries, p.value_dim);
   Array lse(Element::f32, {p.batch, p.query_heads, p.queries});
   kernels::DenseArguments a;
   a.batch = p.batch, a.query_heads = p.query_heads, a.kv_heads = p.kv_heads;
@@ -88,8 +94,9 @@ std::vector<Var> attend_gradient(const GradientCall& g) {
   const Problem p(inputs[0].shape(), inputs[1].shape(), inputs[2].shape(), g.attributes);
   const Operands o(inputs, p);
   const Array out = value_of(g.output), d_out = adjacent(value_of(g.gradient));
-  Array dq(Element::f32, inputs[0].shape()), dk(Element::f32, inputs[1].shape()),
-      dv(Element::f32, inputs[2].shape());
+  Array dq = by_token(p.batch, p.query_heads, p.queries, p.head_dim);
+  Array dk = by_token(p.batch, p.kv_heads, p.keys, p.head_dim);
+  Array dv = by_token(p.batch, p.kv_heads, p.keys, p.value_dim);
   Array dsink(Element::f32, {p.query_heads});
   kernels::DenseBackwardArguments a;
   a.batches = p.batch, a.query_heads = p.query_heads, a.kv_heads = p.kv_heads;
