@@ -11,8 +11,9 @@ const Array& Evaluation::input(size_t i) const {
 const std::vector<Op>& ops() {
   static const std::vector<Op> all = [] {
     std::vector<Op> list;
-    for (auto family : {pointwise_ops, reduction_ops, shape_ops, index_ops, product_ops, random_ops,
-                        linear_ops, norm_ops, loss_ops, position_ops, attention_ops, matrix_ops}) {
+    for (auto family :
+         {pointwise_ops, reduction_ops, softmax_ops, shape_ops, index_ops, product_ops, random_ops,
+          linear_ops, norm_ops, loss_ops, position_ops, attention_ops, matrix_ops}) {
       for (Op& op : family()) list.push_back(std::move(op));
     }
     return list;

@@ -63,6 +63,7 @@ int32_t find_op(std::string_view name);
 // The families, joined by `ops`.
 std::vector<Op> pointwise_ops();
 std::vector<Op> reduction_ops();
+std::vector<Op> softmax_ops();
 std::vector<Op> shape_ops();
 std::vector<Op> index_ops();
 std::vector<Op> product_ops();

@@ -1,47 +1,12 @@
-// Sums, maxima, softmax and linear recurrences along axes.
+// Sums, maxima and linear recurrences along axes.
 #include <cmath>
 #include <limits>
 
+#include "core/graph/around.hpp"
 #include "core/graph/op.hpp"
-#include "core/graph/runs.hpp"
 
 namespace attnlab::graph {
 namespace {
-
-/// An array as [outer, count, inner] around one axis, row-major.
-struct Around {
-  Array array;
-  int64_t outer = 1, count = 1, inner = 1;
-
-  Around(const Array& x, size_t axis) : array(x.packed()), count(x.shape()[axis]) {
-    for (size_t i = 0; i < axis; ++i) outer *= x.shape()[i];
-    for (size_t i = axis + 1; i < x.rank(); ++i) inner *= x.shape()[i];
-  }
-  /// Columns that one piece of work takes, and the pieces.
-  int64_t width() const {
-    return std::clamp<int64_t>(kParallelElements / std::max<int64_t>(count, 1), 16, 512);
-  }
-  int64_t pieces() const { return outer * ((inner + width() - 1) / width()); }
-
-  /// Calls body(offset of the first element, columns) for blocks of columns of one outer index.
-  template <class Body>
-  void each_block(const Body& body) const {
-    const int64_t per_outer = (inner + width() - 1) / width();
-    auto piece = [&](int64_t p) {
-      const int64_t begin = p % per_outer * width();
-      body(p / per_outer, begin, std::min(width(), inner - begin));
-    };
-    const int64_t total = outer * count * inner;
-    if (total <= kParallelElements) {
-      for (int64_t p = 0; p < pieces(); ++p) piece(p);
-      return;
-    }
-    const int64_t per_task = std::max<int64_t>(1, kParallelElements / (count * std::min(width(), inner) + 1));
-    base::parallel_for((pieces() + per_task - 1) / per_task, [&](int64_t task, int) {
-      for (int64_t p = task * per_task; p < std::min(pieces(), (task + 1) * per_task); ++p) piece(p);
-    });
-  }
-};
 
 Extents with_extent(Extents shape, size_t axis, int64_t extent) {
   shape[axis] = extent;
@@ -132,37 +97,6 @@ Array maximum_along(Evaluation& e) {
           if (!(value <= best)) best = value;  // NaN stays
         }
         to[outer * around.inner + i] = best;
-      }
-    });
-  });
-  return result;
-}
-
-/// exp(x - max) / sum; a row of -inf gives zeros, as attention to nothing does.
-Array softmax_along(Evaluation& e) {
-  const Array& x = e.input(0);
-  require_numbers(x);
-  const Around around(x, axis_of(e.attributes.integer("axis", -1), x.rank()));
-  Array result(x.element(), x.shape());
-  with_type(x.element(), [&](auto type) {
-    using T = decltype(type);
-    const T* from = around.array.template data<T>();
-    T* to = result.mutable_data<T>();
-    around.each_block([&](int64_t outer, int64_t begin, int64_t columns) {
-      for (int64_t i = begin; i < begin + columns; ++i) {
-        const int64_t first = outer * around.count * around.inner + i;
-        auto at = [&](int64_t k) { return first + k * around.inner; };
-        T most = -std::numeric_limits<T>::infinity();
-        for (int64_t k = 0; k < around.count; ++k) most = from[at(k)] <= most ? most : from[at(k)];
-        if (most == -std::numeric_limits<T>::infinity()) {
-          for (int64_t k = 0; k < around.count; ++k) to[at(k)] = 0;
-          continue;
-        }
-        double sum = 0;
-        for (int64_t k = 0; k < around.count; ++k)
-          sum += static_cast<double>(to[at(k)] = std::exp(from[at(k)] - most));
-        const T scale = static_cast<T>(1 / sum);
-        for (int64_t k = 0; k < around.count; ++k) to[at(k)] *= scale;
       }
     });
   });
@@ -268,14 +202,6 @@ std::vector<Op> reduction_ops() {
              const Var best = apply("equal", {g.inputs[0], g.output});
              const int64_t axis = g.attributes.integer("axis", -1);
              return std::vector<Var>{g.gradient * (best / sum(best, axis))};
-           }},
-      {.name = "softmax",
-       .attributes = {"axis"},
-       .evaluate = softmax_along,
-       .gradient =
-           [](const G& g) {
-             const Var weighted = g.gradient * g.output;
-             return std::vector<Var>{weighted - g.output * sum(weighted, g.attributes.integer("axis", -1))};
            }},
       {.name = "scan",
        .least_inputs = 2,
