@@ -29,9 +29,9 @@ except ImportError:
 
 
 class Attention(nn.Module):
-    def __init__(self, width, heads, fused):
+    def __init__(self, width, heads, dropout, fused):
         super().__init__()
-        self.heads, self.fused = heads, fused
+        self.heads, self.dropout, self.fused = heads, dropout, fused
         self.c_attn = nn.Linear(width, 3 * width, bias=False)
         self.c_proj = nn.Linear(width, width, bias=False)
 
@@ -40,12 +40,12 @@ class Attention(nn.Module):
         q, k, v = (part.view(batch, tokens, self.heads, -1).transpose(1, 2)
                    for part in self.c_attn(x).split(width, dim=2))
         if self.fused:
-            y = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+            y = functional.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=self.dropout)
         else:
             hidden = torch.ones(tokens, tokens, dtype=torch.bool).triu(1)
             logits = (q @ k.transpose(-2, -1)) / math.sqrt(q.size(-1))
-            y = torch.softmax(logits.masked_fill(hidden, float("-inf")), -1) @ v
-        return self.c_proj(y.transpose(1, 2).reshape(batch, tokens, width))
+            y = functional.dropout(torch.softmax(logits.masked_fill(hidden, float("-inf")), -1), self.dropout) @ v
+        return functional.dropout(self.c_proj(y.transpose(1, 2).reshape(batch, tokens, width)), self.dropout)
 
 
 class Norm(nn.Module):
@@ -58,15 +58,16 @@ class Norm(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, width, heads, fused):
+    def __init__(self, width, heads, dropout, fused):
         super().__init__()
-        self.ln_1, self.attn, self.ln_2 = Norm(width), Attention(width, heads, fused), Norm(width)
+        self.ln_1, self.attn, self.ln_2 = Norm(width), Attention(width, heads, dropout, fused), Norm(width)
+        self.dropout = dropout
         self.c_fc = nn.Linear(width, 4 * width, bias=False)
         self.c_proj = nn.Linear(4 * width, width, bias=False)
 
     def forward(self, x):
         x = x + self.attn(self.ln_1(x))
-        return x + self.c_proj(functional.gelu(self.c_fc(self.ln_2(x))))
+        return x + functional.dropout(self.c_proj(functional.gelu(self.c_fc(self.ln_2(x)))), self.dropout)
 
 
 class Gpt(nn.Module):
@@ -74,14 +75,14 @@ class Gpt(nn.Module):
         super().__init__()
         width = model["embed_dim"]
         self.wte, self.wpe = nn.Embedding(vocabulary, width), nn.Embedding(model["block"], width)
-        self.blocks = nn.ModuleList(Block(width, model["query_heads"], fused) for _ in range(model["layers"]))
-        self.ln_f = Norm(width)
+        self.blocks = nn.ModuleList(Block(width, model["query_heads"], model["dropout"], fused) for _ in range(model["layers"]))
+        self.ln_f, self.dropout = Norm(width), model["dropout"]
         for p in self.parameters():
             if p.dim() > 1:
                 nn.init.normal_(p, 0, 0.02)
 
     def forward(self, ids, targets):
-        x = self.wte(ids) + self.wpe.weight[: ids.size(1)]
+        x = functional.dropout(self.wte(ids) + self.wpe.weight[: ids.size(1)], self.dropout)
         for block in self.blocks:
             x = block(x)
         logits = functional.linear(self.ln_f(x), self.wte.weight)
@@ -116,7 +117,7 @@ def peer_milliseconds(plan, text, updates, fused):
 def own_milliseconds(options, folder, updates):
     run = os.path.join(folder, "run")
     command = [options.attnlab, "train", options.config, "--set", f"/task/text={options.text}", "--set", f"/train/steps={updates}",
-               "--set", "/train/warmup=1", "--set", f"/train/evaluate_every={updates}", "--set", f"/train/checkpoint_every={updates}",
+               "--set", "/train/warmup=1", "--set", "/task/training_fraction=0.999", "--set", f"/train/evaluate_every={updates}", "--set", f"/train/checkpoint_every={updates}",
                "--threads", str(options.threads), "--out", run, "--fresh", "--quiet"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     time_json = json.loads(pathlib.Path(run, "time.json").read_text())
