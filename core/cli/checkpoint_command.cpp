@@ -2,62 +2,19 @@
 #include <fmt/core.h>
 
 #include <chrono>
-#include <filesystem>
 #include <iostream>
 
 #include "core/base/parallel.hpp"
 #include "core/cli/command.hpp"
 #include "core/cli/interrupt.hpp"
+#include "core/cli/opened_checkpoint.hpp"
 #include "core/model/sample.hpp"
-#include "core/train/checkpoint.hpp"
-#include "core/train/study.hpp"
 
 namespace attnlab::cli {
 namespace {
 
-namespace fs = std::filesystem;
 using base::UserError;
 using io::Json;
-
-/// The checkpoint of a file or of a training run's folder.
-std::string checkpoint_file(const po::variables_map& values) {
-  const std::string path = positional(values)[0];
-  return fs::is_directory(path) ? (fs::path(path) / "checkpoint.safetensors").string() : path;
-}
-
-/// A checkpoint with its model.
-struct Opened {
-  train::Checkpoint checkpoint;
-  config::Document document;
-  plugin::Catalog catalog;
-  config::TrainPlan plan;
-  std::unique_ptr<model::Gpt> model;
-
-  explicit Opened(const po::variables_map& values) : checkpoint(checkpoint_file(values)) {
-    const Json& config = checkpoint.info().config;
-    if (!config.is_object())
-      throw UserError("is a damaged checkpoint: it holds no config", {.file = checkpoint_file(values)});
-    const config::Origin origin{checkpoint_file(values), fs::current_path().string()};
-    for (const auto& [key, value] : config.items()) document.set("/" + config::escape(key), value, origin);
-    if (values.count("set") != 0) {
-      for (const auto& assignment : values["set"].as<std::vector<std::string>>()) document.set(assignment);
-    }
-    catalog = load_catalog(values, config::plugin_folders(document));
-    plan = config::resolve_training(document, catalog);
-    std::vector<std::string> warnings;
-    model = train::make_model(plan, catalog, document, checkpoint.info().vocabulary, graph::Element::f32,
-                              warnings);
-    for (const std::string& warning : warnings) std::cerr << "warning: " << warning << "\n";
-    checkpoint.read_parameters(*model);
-  }
-};
-
-void common_options(po::options_description& table) {
-  table.add_options()("threads", po::value<int>()->value_name("N")->default_value(0, "all cores"),
-                      "threads; results do not depend on it");
-  add_plugin_options(table);
-  add_simd_option(table);
-}
 
 void sample_options(po::options_description& table) {
   table.add_options()("prompt",
@@ -72,7 +29,7 @@ void sample_options(po::options_description& table) {
                                               "only among the fewest whose probability reaches P")(
       "seed", po::value<int64_t>()->value_name("N")->default_value(1), "seed of the draws")(
       "stats", "state bytes and tokens/s on stderr");
-  common_options(table);
+  add_checkpoint_options(table);
 }
 
 model::SampleOptions read_sample_options(const po::variables_map& values) {
@@ -97,7 +54,7 @@ int run_sample(const po::variables_map& values) {
   simd_option(values);
   const base::ThreadLimit threads(thread_option(values));
   const model::SampleOptions options = read_sample_options(values);
-  const Opened opened(values);
+  const OpenedCheckpoint opened(values);
   const auto& tokeniser = opened.checkpoint.info().tokeniser;
   if (!tokeniser)
     throw UserError("this model's task has no text form to sample", {.file = checkpoint_file(values)});
@@ -123,32 +80,20 @@ int run_sample(const po::variables_map& values) {
 }
 
 void eval_options(po::options_description& table) {
-  table.add_options()("set", po::value<std::vector<std::string>>()->value_name("/PTR=VALUE")->composing(),
-                      "override a value of the checkpoint's config, such as /task/text=FILE (repeatable)")(
-      "format", po::value<std::string>()->value_name("F")->default_value("table"), "stdout: table | json");
-  common_options(table);
+  add_evaluation_options(table);
+  add_checkpoint_options(table);
 }
 
 int run_eval(const po::variables_map& values) {
   simd_option(values);
   const base::ThreadLimit threads(thread_option(values));
-  const auto format = values["format"].as<std::string>();
-  if (format != "table" && format != "json")
-    throw UserError("--format: unknown value", {.found = format,
-                                                .allowed = "table | json",
-                                                .suggestion = base::did_you_mean(format, {"table", "json"})});
-  Opened opened(values);
-  const auto source = train::open_task(opened.plan, opened.checkpoint.info().tokeniser);
-  if (source->vocabulary_size() != opened.checkpoint.info().vocabulary) {
-    throw UserError("the task has another vocabulary than the checkpoint",
-                    {.file = checkpoint_file(values),
-                     .found = std::to_string(source->vocabulary_size()),
-                     .allowed = std::to_string(opened.checkpoint.info().vocabulary)});
-  }
+  const bool json = wants_json(values);
+  OpenedCheckpoint opened(values);
+  const auto source = opened.open_task(values);
   if (!opened.plan.allow_noncausal) train::require_causality(*opened.model, opened.document);
   const train::Trainer trainer(*opened.model, *source, train::options_of(opened.plan));
   const train::Evaluation e = trainer.evaluate();
-  if (format == "json") {
+  if (json) {
     std::cout << Json{{"loss", e.loss},
                       {"accuracy", e.accuracy},
                       {"targets", e.targets},

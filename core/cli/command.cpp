@@ -203,6 +203,7 @@ const std::vector<Command>& commands() {
                                            train_command(),
                                            sample_command(),
                                            eval_command(),
+                                           routing_command(),
                                            forward_command(),
                                            train_hash_command(),
                                            calibrate_command(),

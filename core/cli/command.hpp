@@ -81,6 +81,7 @@ Command bench_command();
 Command train_command();
 Command sample_command();
 Command eval_command();
+Command routing_command();
 Command forward_command();
 Command train_hash_command();
 Command calibrate_command();

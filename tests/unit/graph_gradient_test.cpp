@@ -192,6 +192,11 @@ std::vector<Case> make_cases() {
          return rope(x[0], {.position = 1, .theta = 100, .interleaved = false});
        }},
       attention("causal", {{2, 4, 3, 4}, {2, 2, 5, 4}, {2, 2, 5, 3}}, {}),
+      attention("dropout", {{2, 4, 3, 4}, {2, 2, 5, 4}, {2, 2, 5, 3}}, {.dropout = 0.3, .dropout_key = 7}),
+      attention("dropout_full", {{2, 2, 4, 4}, {2, 2, 3, 4}, {2, 2, 3, 4}},
+                {.causal = false, .dropout = 0.4, .dropout_key = 8}),
+      attention("dropout_odd", {{2, 1, 3, 4}, {2, 1, 3, 4}, {2, 1, 3, 4}},
+                {.dropout = 0.5, .dropout_key = 9}),
       attention("full", {{1, 2, 3, 4}, {1, 2, 5, 4}, {1, 2, 5, 4}}, {.causal = false, .scale = 0.7}),
       attention("window", {{1, 1, 6, 2}, {1, 1, 6, 2}, {1, 1, 6, 2}}, {.window = 2, .prefix = 1}),
       attention("bias", {{1, 2, 3, 4}, {1, 1, 3, 4}, {1, 1, 3, 4}, {2, 1, 3}}, {}),
@@ -219,17 +224,13 @@ std::vector<Case> make_cases() {
       {"row_projector",
        {"row_projector"},
        {{2, 5, 4}},
-       [](const Graph&, Inputs x) {
-         return apply("row_projector", {x[0]}, {{"rank", 2}});
-       },
+       [](const Graph&, Inputs x) { return apply("row_projector", {x[0]}, {{"rank", 2}}); },
        false,
        false},
       {"low_rank_wide",
        {"low_rank"},
        {{3, 5}},
-       [](const Graph&, Inputs x) {
-         return apply("low_rank", {x[0]}, {{"rank", 1}});
-       },
+       [](const Graph&, Inputs x) { return apply("low_rank", {x[0]}, {{"rank", 1}}); },
        false,
        false},
   };

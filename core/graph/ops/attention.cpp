@@ -1,9 +1,9 @@
 // Softmax attention, on the kernels of core/kernels/attention, and linear attention.
-#include <cmath>
 #include <limits>
 
 #include "core/graph/graph.hpp"
 #include "core/graph/op.hpp"
+#include "core/graph/ops/attend.hpp"
 #include "core/graph/runs.hpp"
 #include "core/kernels/attention/backward.hpp"
 #include "core/kernels/attention/dense.hpp"
@@ -12,57 +12,30 @@
 namespace attnlab::graph {
 namespace {
 
-/// Extents and options of q [B, Hq, Sq, d], k [B, Hkv, Sk, d], v [B, Hkv, Sk, dv].
-struct Problem {
-  int64_t batch, query_heads, kv_heads, queries, keys, head_dim, value_dim;
-  double scale;
-  bool causal;
-  int64_t window, prefix;
-
-  Problem(const Extents& q, const Extents& k, const Extents& v, const Attributes& a) {
-    if (q.size() != 4 || k.size() != 4 || v.size() != 4)
-      throw OperandError("q, k and v must be [batch, head, token, channel]");
-    batch = q[0], query_heads = q[1], queries = q[2], head_dim = q[3];
-    kv_heads = k[1], keys = k[2], value_dim = v[3];
-    const bool fits = k[0] == batch && v[0] == batch && v[1] == kv_heads && v[2] == keys && k[3] == head_dim;
-    if (!fits || kv_heads < 1 || query_heads % kv_heads != 0)
-      throw OperandError("q " + to_string(q) + ", k " + to_string(k) + ", v " + to_string(v));
-    causal = a.integer("causal", 1) != 0;
-    scale = a.real("scale", 0);
-    if (scale == 0) scale = 1 / std::sqrt(static_cast<double>(head_dim));
-    window = a.integer("window", 0), prefix = a.integer("prefix", 0);
-    if (a.handle("selector") != nullptr) throw OperandError("selectors are not supported yet");
-  }
-};
-
 /// A view whose channels are adjacent, as the kernels want them.
 template <class T>
 kernels::HeadRows<T> rows_of(T* data, const Array& x) {
   return {data, x.stride()[0], x.stride()[1], x.stride()[2]};
-}
-Array adjacent(const Array& x) {
-  return x.empty() || x.stride().back() == 1 || x.extent(-1) == 1 ? x : x.packed();
 }
 kernels::HeadRows<const float> rows_of(const Array& x) {
   return rows_of(x.data<float>(), x);
 }
 
 bool fuses(std::span<const Array> inputs, const std::vector<bool>& watched, const Attributes& attributes) {
+  // Philox draws of a sequence's planes must start at a draw, four numbers each.
+  const bool drops = attributes.real("dropout", 0) != 0;
+  const bool plain = (inputs.size() < 4 || inputs[3].empty()) && (inputs.size() < 5 || inputs[4].empty());
+  const Extents &q = inputs[0].shape(), &k = inputs[1].shape();
+  if (drops && (!plain || q.size() != 4 || k.size() != 4 || q[1] * q[2] * k[2] % 4 != 0)) return false;
   // The backward kernel has no gradient for a bias.
   const bool bias_watched = watched.size() > 3 && watched[3];
   return inputs[0].element() == Element::f32 && attributes.integer("window", 0) == 0 && !bias_watched;
 }
 
-/// [B, H, T, channels] that lies in memory as [B, T, H, channels]: joining and splitting heads are then
-/// views.
-Array by_token(int64_t batch, int64_t heads, int64_t tokens, int64_t channels) {
-  return Array(Element::f32, {batch, tokens, heads, channels}).permuted({0, 2, 1, 3});
-}
-
 struct Operands {
   Array q, k, v, bias, sink;
 
-  Operands(const std::vector<Array>& inputs, const Problem& p)
+  Operands(const std::vector<Array>& inputs, const AttendProblem& p)
       : q(adjacent(inputs[0])), k(adjacent(inputs[1])), v(adjacent(inputs[2])) {
     if (inputs.size() > 3 && !inputs[3].empty())
       bias = adjacent(inputs[3].broadcast_to({p.batch, p.query_heads, p.queries, p.keys}));
@@ -71,7 +44,8 @@ struct Operands {
 };
 
 Array attend_floats(Evaluation& e) {
-  const Problem p(e.input(0).shape(), e.input(1).shape(), e.input(2).shape(), e.attributes);
+  const AttendProblem p(e.input(0).shape(), e.input(1).shape(), e.input(2).shape(), e.attributes);
+  if (p.dropout > 0) return attend_with_dropout(e, p);
   const Operands o({e.inputs.begin(), e.inputs.end()}, p);
   Array out = by_token(p.batch, p.query_heads, p.queries, p.value_dim);
   Array lse(Element::f32, {p.batch, p.query_heads, p.queries});
@@ -91,7 +65,14 @@ Array attend_floats(Evaluation& e) {
 std::vector<Var> attend_gradient(const GradientCall& g) {
   std::vector<Array> inputs;
   for (const Var& input : g.inputs) inputs.push_back(input ? value_of(input) : Array());
-  const Problem p(inputs[0].shape(), inputs[1].shape(), inputs[2].shape(), g.attributes);
+  const AttendProblem p(inputs[0].shape(), inputs[1].shape(), inputs[2].shape(), g.attributes);
+  if (p.dropout > 0) {
+    std::vector<Var> results;
+    for (const Array& gradient :
+         attend_with_dropout_gradient(p, inputs[0], inputs[1], inputs[2], g.saved[0], value_of(g.gradient)))
+      results.push_back(leaf(g.gradient, gradient));
+    return results;
+  }
   const Operands o(inputs, p);
   const Array out = value_of(g.output), d_out = adjacent(value_of(g.gradient));
   Array dq = by_token(p.batch, p.query_heads, p.queries, p.head_dim);
@@ -121,7 +102,7 @@ std::vector<Var> attend_gradient(const GradientCall& g) {
 }
 
 /// 0 where query i (at position i + Sk - Sq) sees key j, else -inf.
-Array visibility(const Problem& p, Element element) {
+Array visibility(const AttendProblem& p, Element element) {
   Array mask(element, {p.queries, p.keys});
   with_type(element, [&](auto type) {
     using T = decltype(type);
@@ -140,7 +121,7 @@ Array visibility(const Problem& p, Element element) {
 
 Var attend_parts(const std::vector<Var>& inputs, const Attributes& attributes) {
   const Var &q = inputs[0], &k = inputs[1], &v = inputs[2];
-  const Problem p(value_of(q).shape(), value_of(k).shape(), value_of(v).shape(), attributes);
+  const AttendProblem p(value_of(q).shape(), value_of(k).shape(), value_of(v).shape(), attributes);
   const int64_t group = p.query_heads / p.kv_heads;
   // The query heads of a group are rows of one product with their keys.
   auto grouped = [&](const Var& x, int64_t width) {
@@ -158,6 +139,7 @@ Var attend_parts(const std::vector<Var>& inputs, const Attributes& attributes) {
   } else {
     weights = softmax(logits);
   }
+  weights = dropout(weights, p.dropout, p.dropout_key);
   return reshape(matmul(grouped(weights, p.keys), v), {p.batch, p.query_heads, p.queries, p.value_dim});
 }
 
@@ -165,8 +147,8 @@ Var attend_parts(const std::vector<Var>& inputs, const Attributes& attributes) {
 /// keys that a row sees.
 Var linear_attend_parts(const std::vector<Var>& inputs, const Attributes& attributes) {
   const Attributes plain{{"causal", attributes.integer("causal", 1)}};
-  const Problem p(value_of(inputs[0]).shape(), value_of(inputs[1]).shape(), value_of(inputs[2]).shape(),
-                  plain);
+  const AttendProblem p(value_of(inputs[0]).shape(), value_of(inputs[1]).shape(), value_of(inputs[2]).shape(),
+                        plain);
   const int64_t group = p.query_heads / p.kv_heads;
   const Var q = reshape(inputs[0], {p.batch, p.kv_heads, group * p.queries, p.head_dim});
   Var products = reshape(matmul(q, transpose(inputs[1])), {p.batch, p.query_heads, p.queries, p.keys});
@@ -186,7 +168,7 @@ std::vector<Op> attention_ops() {
       {.name = "attend",
        .least_inputs = 3,
        .most_inputs = 5,
-       .attributes = {"causal", "scale", "window", "prefix", "selector"},
+       .attributes = {"causal", "scale", "window", "prefix", "selector", "dropout", "dropout_key"},
        .evaluate = attend_floats,
        .gradient = attend_gradient,
        .decompose = attend_parts,

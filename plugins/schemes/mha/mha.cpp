@@ -285,11 +285,12 @@ struct MultiHeadAttention : attnlab::AttentionScheme {
   /// [B, H, T, value_dim]. The weights exist as a plane only where somebody wants them.
   Var attended(attnlab::Context& ctx, const Shape& s, const Var& q, const Var& k, const Var& v,
                bool causal) const {
-    const bool drops = ctx.training() && dropout_rate > 0;
-    if (!drops && !report_scores) return attend(q, k, v, {.causal = causal});
+    const double drop = ctx.training() ? dropout_rate : 0;
+    const uint64_t key = ctx.random().next_u64();
+    if (!report_scores) return attend(q, k, v, {.causal = causal, .dropout = drop, .dropout_key = key});
     Var weights = attention_weights(ctx, s, q, k, causal);
-    if (report_scores) report(ctx, weights, causal);
-    if (drops) weights = dropout(weights, dropout_rate, ctx.random().next_u64());
+    report(ctx, weights, causal);
+    weights = dropout(weights, drop, key);
     const int64_t group = s.heads / s.kv_heads;
     const std::vector<int64_t> grouped = {q.size(0), s.kv_heads, group * q.size(2), k.size(2)};
     return reshape(matmul(reshape(weights, grouped), v), {q.size(0), s.heads, q.size(2), s.value_dim});

@@ -366,9 +366,12 @@ struct Attend {
   double scale = 0;    ///< of the logits; 0: 1 / sqrt(head_dim)
   int64_t window = 0;  ///< last keys that a row sees; 0: all
   int64_t prefix = 0;  ///< first keys that every row sees, whatever the window
-  Var bias;            ///< additive, broadcast to [B, Hq, Sq, Sk]
-  Var sink_logit;      ///< [Hq], a term of the denominator without a value
-  Pipeline selector;   ///< maskers that choose the keys of each row
+  double dropout =
+      0;  ///< share of the weights that is dropped, as by `dropout` of their plane with dropout_key
+  uint64_t dropout_key = 0;
+  Var bias;           ///< additive, broadcast to [B, Hq, Sq, Sk]
+  Var sink_logit;     ///< [Hq], a term of the denominator without a value
+  Pipeline selector;  ///< maskers that choose the keys of each row
 };
 /// softmax(scale q k^T + bias) v of q [B, Hq, Sq, d], k [B, Hkv, Sk, d], v [B, Hkv, Sk, dv]; Hkv divides Hq.
 inline Var attend(const Var& q, const Var& k, const Var& v, const Attend& options = {}) {
@@ -377,6 +380,8 @@ inline Var attend(const Var& q, const Var& k, const Var& v, const Attend& option
                 {"scale", options.scale},
                 {"window", options.window},
                 {"prefix", options.prefix},
+                {"dropout", options.dropout},
+                {"dropout_key", options.dropout_key},
                 {"selector", options.selector}});
 }
 struct LinearAttend {
