@@ -73,10 +73,25 @@ TEST_F(MhaModule, IsTheReferencesModule) {
             1e-10);
   for (const char* metric : {"attention_entropy", "attention_sparsity", "mean_attention_score"})
     EXPECT_NEAR(value_of(layer.reported(metric)).scalar(), c.scalar(metric), 1e-10) << metric;
-  const auto found = graph::gradients(layer.the_graph(), sum(y * y), {}, inputs, false);
-  const char* names[] = {"grad.query", "grad.key", "grad.value"};
-  for (size_t i = 0; i < 3; ++i) {
-    EXPECT_LT(relative_error(value_of(found[i]), c.tensor(names[i])), 1e-8) << names[i];
+  std::vector<Var> by(std::begin(inputs), std::end(inputs));
+  for (const Var& node : layer.parameter_nodes()) by.push_back(node);
+  const auto found = graph::gradients(layer.the_graph(), sum(y * y), {}, by, false);
+  auto gradient = [&](const char* name) { return c.tensor(std::string("grad.") + name); };
+  EXPECT_LT(relative_error(value_of(found[0]), gradient("query")), 1e-8);
+  EXPECT_LT(relative_error(value_of(found[1]), gradient("key")), 1e-8);
+  EXPECT_LT(relative_error(value_of(found[2]), gradient("value")), 1e-8);
+  const std::map<std::string, Array> expected = {
+      {"c_attn.weight", stacked({rows_of(gradient("Wq")), rows_of(gradient("Wk")), rows_of(gradient("Wv"))})},
+      {"c_attn.bias", stacked({gradient("bq").reshaped({-1}), gradient("bk").reshaped({-1}),
+                               gradient("bv").reshaped({-1})})},
+      {"c_proj.weight", gradient("Wo").reshaped({12, 12}).permuted({1, 0})},
+      {"c_proj.bias", gradient("bo").reshaped({-1})},
+      {"ln.weight", gradient("ln_g").reshaped({-1})},
+      {"ln.bias", gradient("ln_b").reshaped({-1})}};
+  ASSERT_EQ(expected.size(), layer.parameters.all().size());
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const std::string& name = layer.parameters.all()[i].name;
+    EXPECT_LT(relative_error(value_of(found[3 + i]), expected.at(name)), 1e-8) << name;
   }
 }
 
