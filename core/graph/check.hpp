@@ -18,7 +18,8 @@ struct GradientCheck {
 
 /// Compares the gradients of sum(f(inputs) * r), r fixed random weights, with central differences
 /// (L(x + step) - L(x - step)) / (2 step) for every element of every input, in float64. `f` is called with
-/// watched values and must be a function of them alone. O(elements) evaluations.
+/// watched values of the given graph, must be a function of them alone, and returns a value that names this
+/// graph or one that outlives the check. O(elements) evaluations.
 GradientCheck check_gradients(const std::function<Var(const Graph&, std::span<const Var>)>& f,
                               std::span<const Array> inputs, double step = 1e-5);
 
