@@ -21,6 +21,7 @@ struct GradientCheck {
 /// watched values of the given graph, must be a function of them alone, and returns a value that names this
 /// graph or one that outlives the check. O(elements) evaluations.
 GradientCheck check_gradients(const std::function<Var(const Graph&, std::span<const Var>)>& f,
-                              std::span<const Array> inputs, double step = 1e-5);
+                              std::span<const Array> inputs, double step = 1e-5,
+                              int64_t most_elements = INT64_MAX);
 
 }  // namespace attnlab::graph

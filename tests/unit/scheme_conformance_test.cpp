@@ -67,7 +67,7 @@ TEST_P(SchemeConformance, GradientsAreFiniteDifferences) {
         // The layer's graph ends with the next call; the check keeps the value.
         return graph.share(graph::from_handle(y.node()));
       },
-      inputs, 1e-6);
+      inputs, 1e-6, 30);
   EXPECT_LT(check.worst, 1e-6) << (check.input == 0 ? "x" : made->parameters.all()[check.input - 1].name)
                                << "[" << check.element << "]";
 }
