@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <deque>
 #include <exception>
+#include <mutex>
 
 namespace attnlab::graph {
 namespace {
@@ -34,7 +36,34 @@ attnlab_status guarded(attnlab_error* error, const Body& body) noexcept {
 }
 
 Graph& self(void* context) {
+  if (context == nullptr) throw OperandError("the graph of this value has ended");
   return *static_cast<Graph*>(context);
+}
+
+/// Tables of graphs, used again and never freed: values of plugins may outlive the graph that they name.
+class Tables {
+ public:
+  attnlab_graph* take() {
+    std::lock_guard lock(mutex_);
+    if (free_.empty()) return &all_.emplace_back();
+    attnlab_graph* table = free_.back();
+    free_.pop_back();
+    return table;
+  }
+  void give(attnlab_graph* table) {
+    std::lock_guard lock(mutex_);
+    table->context = nullptr;
+    free_.push_back(table);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::deque<attnlab_graph> all_;
+  std::vector<attnlab_graph*> free_;
+};
+Tables& tables() {
+  static Tables& forever = *new Tables;
+  return forever;
 }
 
 std::vector<NodePtr> nodes_of(attnlab_node* const* handles, uint64_t count) {
@@ -135,15 +164,19 @@ NodePtr apply_custom(const attnlab_custom_op& table, std::vector<NodePtr> inputs
 
 }  // namespace
 
-Graph::Graph(Element precision) : precision_(precision) {
-  table_.struct_size = sizeof table_;
-  table_.context = this;
-  table_.resolve = [](void*, attnlab_text name) -> int32_t {
+Graph::~Graph() {
+  tables().give(table_);
+}
+
+Graph::Graph(Element precision) : precision_(precision), table_(tables().take()) {
+  table_->struct_size = sizeof *table_;
+  table_->context = this;
+  table_->resolve = [](void*, attnlab_text name) -> int32_t {
     return find_op({name.data, static_cast<size_t>(name.size)});
   };
-  table_.apply = [](void* context, int32_t op, attnlab_node* const* inputs, uint64_t input_count,
-                    const attnlab_attribute* attributes, uint64_t attribute_count, attnlab_node** outputs,
-                    uint64_t output_count, attnlab_error* error) -> attnlab_status {
+  table_->apply = [](void* context, int32_t op, attnlab_node* const* inputs, uint64_t input_count,
+                     const attnlab_attribute* attributes, uint64_t attribute_count, attnlab_node** outputs,
+                     uint64_t output_count, attnlab_error* error) -> attnlab_status {
     return guarded(error, [&] {
       if (op < 0 || static_cast<size_t>(op) >= ops().size())
         throw OperandError("there is no op " + std::to_string(op));
@@ -152,14 +185,14 @@ Graph::Graph(Element precision) : precision_(precision) {
                                  Attributes::from(attributes, attribute_count)));
     });
   };
-  table_.custom = [](void* context, const attnlab_custom_op* op, attnlab_node* const* inputs,
-                     uint64_t input_count, attnlab_node** output, attnlab_error* error) -> attnlab_status {
+  table_->custom = [](void* context, const attnlab_custom_op* op, attnlab_node* const* inputs,
+                      uint64_t input_count, attnlab_node** output, attnlab_error* error) -> attnlab_status {
     return guarded(error, [&] {
       *output = give(apply_custom(*op, nodes_of(inputs, input_count), self(context).precision()));
     });
   };
-  table_.grad = [](void* context, attnlab_node* output, attnlab_node* seed, attnlab_node* const* by,
-                   uint64_t count, attnlab_node** results, attnlab_error* error) -> attnlab_status {
+  table_->grad = [](void* context, attnlab_node* output, attnlab_node* seed, attnlab_node* const* by,
+                    uint64_t count, attnlab_node** results, attnlab_error* error) -> attnlab_status {
     return guarded(error, [&] {
       const Graph& graph = self(context);
       std::vector<Var> variables;
@@ -169,12 +202,12 @@ Graph::Graph(Element precision) : precision_(precision) {
       for (uint64_t i = 0; i < count; ++i) results[i] = found[i].release();
     });
   };
-  table_.constant = [](void* context, const attnlab_tensor* tensor, attnlab_node** node,
-                       attnlab_error* error) -> attnlab_status {
+  table_->constant = [](void* context, const attnlab_tensor* tensor, attnlab_node** node,
+                        attnlab_error* error) -> attnlab_status {
     return guarded(error, [&] { *node = give(new Node(read(*tensor, self(context).precision()), false)); });
   };
-  table_.parameter = [](void* context, attnlab_text name, attnlab_node** node,
-                        attnlab_error* error) -> attnlab_status {
+  table_->parameter = [](void* context, attnlab_text name, attnlab_node** node,
+                         attnlab_error* error) -> attnlab_status {
     return guarded(error, [&] {
       const std::string wanted = text_of(name);
       NodePtr found = self(context).parameter ? self(context).parameter(wanted) : nullptr;
@@ -182,17 +215,17 @@ Graph::Graph(Element precision) : precision_(precision) {
       *node = give(found);
     });
   };
-  table_.view = [](void*, attnlab_node* node, attnlab_tensor* tensor,
-                   attnlab_error* error) -> attnlab_status {
+  table_->view = [](void*, attnlab_node* node, attnlab_tensor* tensor,
+                    attnlab_error* error) -> attnlab_status {
     return guarded(error, [&] {
       if (node == nullptr) throw OperandError("a view of no value");
       describe(from_handle(node)->value(), tensor);
     });
   };
-  table_.retain = [](void*, attnlab_node* node) { intrusive_ptr_add_ref(from_handle(node)); };
-  table_.release = [](void*, attnlab_node* node) { intrusive_ptr_release(from_handle(node)); };
-  table_.report = [](void* context, int32_t kind, attnlab_text name, attnlab_node* node,
-                     attnlab_error* error) -> attnlab_status {
+  table_->retain = [](void*, attnlab_node* node) { intrusive_ptr_add_ref(from_handle(node)); };
+  table_->release = [](void*, attnlab_node* node) { intrusive_ptr_release(from_handle(node)); };
+  table_->report = [](void* context, int32_t kind, attnlab_text name, attnlab_node* node,
+                      attnlab_error* error) -> attnlab_status {
     return guarded(error, [&] {
       if (node == nullptr) throw OperandError("a report of no value");
       if (self(context).report) self(context).report(kind, text_of(name), from_handle(node));

@@ -14,24 +14,26 @@ namespace attnlab::graph {
 
 /// Where ops are applied: it knows the precision, and for schemes the parameters of the layer that runs and
 /// where reports go. Nodes belong to no graph: results of one may be operands of another of the same
-/// precision, and live as long as somebody holds them. Must outlive the Vars that name its table.
+/// precision, and live as long as somebody holds them. A Var that outlives the graph that it names can be
+/// read, copied and released; ops applied to it are refused, or belong to a later graph.
 /// Thread-safe once its hooks are set.
 class Graph {
  public:
   /// `precision`: f32 for work, f64 for checks.
   explicit Graph(Element precision = Element::f32);
+  ~Graph();
   Graph(const Graph&) = delete;
   Graph& operator=(const Graph&) = delete;
 
   Element precision() const { return precision_; }
-  const attnlab_graph* table() const { return &table_; }
+  const attnlab_graph* table() const { return table_; }
 
   /// A value that no gradient reaches; floating elements are converted to the precision.
   Var constant(const Array& value) const;
   Var constant(double value) const { return constant(Array::full(precision_, {}, value)); }
   /// A leaf whose gradient can be asked for.
   Var watched(const Array& value) const;
-  Var share(Node* node) const { return Var::share(&table_, to_handle(node)); }
+  Var share(Node* node) const { return Var::share(table_, to_handle(node)); }
 
   /// The parameter of this name, or null: asked for by schemes.
   std::function<NodePtr(std::string_view name)> parameter;
@@ -40,7 +42,7 @@ class Graph {
 
  private:
   Element precision_;
-  attnlab_graph table_{};
+  attnlab_graph* table_;
 };
 
 /// The array of a value of the host's graph.

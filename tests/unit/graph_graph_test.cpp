@@ -133,6 +133,21 @@ TEST(Graph, RefusalsNameTheOpAndTheShapes) {
   EXPECT_EQ(refusal([&] { attend(x, x, x); }), "attend: q, k and v must be [batch, head, token, channel]");
 }
 
+TEST(Graph, AValueOutlivesItsGraph) {
+  Var x;
+  {
+    const Graph graph(Element::f64);
+    x = graph.watched(numbers({2}, {1, 2})) * 3.0;
+  }
+  EXPECT_EQ(elements(x), (std::vector<double>{3, 6}));
+  EXPECT_EQ(refusal([&] { x + x; }), "the graph of this value has ended");
+  Var copy = x;
+  x = Var();
+  EXPECT_EQ(copy.shape(), std::vector<int64_t>{2});
+  const Graph other(Element::f64);
+  EXPECT_EQ(elements(other.share(from_handle(copy.node())) + other.constant(1)), (std::vector<double>{4, 7}));
+}
+
 TEST(Graph, IndexOps) {
   const Graph graph;
   Array index(Element::i64, {3});
