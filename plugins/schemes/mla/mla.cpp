@@ -2,19 +2,6 @@
 
 using attnlab::apply, attnlab::ParameterError;
 
-namespace {
-
-/// 0 where row i, at position i + keys - rows, sees key j; else -inf.
-std::vector<double> hidden(int64_t rows, int64_t keys) {
-  std::vector<double> mask(static_cast<size_t>(rows * keys), 0);
-  for (int64_t i = 0; i < rows; ++i) {
-    for (int64_t j = i + keys - rows + 1; j < keys; ++j) mask[static_cast<size_t>(i * keys + j)] = -INFINITY;
-  }
-  return mask;
-}
-
-}  // namespace
-
 void LatentAttention::describe(attnlab::Description<LatentAttention>& d) {
   using Self = LatentAttention;
   d.id("mla")
@@ -141,11 +128,11 @@ Var LatentAttention::truncated(const attnlab::Context& ctx, const Var& matrices,
 
 Var LatentAttention::attended(const attnlab::Context& ctx, const Var& q, const Var& k, const Var& v,
                               double scale) const {
-  if (!ctx.training() || dropout_rate == 0) return attend(q, k, v, {.causal = ctx.causal(), .scale = scale});
-  const int64_t rows = q.size(2), keys = k.size(2);
-  Var logits = matmul(q * scale, transpose(k));
-  if (ctx.causal()) logits = logits + ctx.constant(hidden(rows, keys), {rows, keys});
-  return matmul(dropout(softmax(logits), dropout_rate, ctx.random().next_u64()), v);
+  return attend(q, k, v,
+                {.causal = ctx.causal(),
+                 .scale = scale,
+                 .dropout = ctx.training() ? dropout_rate : 0,
+                 .dropout_key = ctx.random().next_u64()});
 }
 
 ATTNLAB_PLUGIN(LatentAttention);

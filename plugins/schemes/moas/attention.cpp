@@ -1,6 +1,5 @@
 // What a branch computes, for all tokens or for those that chose it.
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <numeric>
 
@@ -88,23 +87,13 @@ KeysValues MixtureOfSchemes::keys_values(const Context& ctx, const Branch& branc
   return {state->append(branch.prefix + ".k", kv.k), state->append(branch.prefix + ".v", kv.v)};
 }
 
-/// Every query's attention, [B, H, T, d]. The weights exist as a plane only where some are dropped.
+/// Every query's attention, [B, H, T, d].
 Var MixtureOfSchemes::attended(const Context& ctx, const Var& q, const Var& k, const Var& v,
                                uint64_t site) const {
-  if (!ctx.training() || dropout_rate == 0) return attend(q, k, v, {.causal = ctx.causal()});
-  const int64_t batch = q.size(0), heads = q.size(1), rows = q.size(2), keys = k.size(2), width = q.size(3);
-  const int64_t kv_heads = k.size(1), group = heads / kv_heads;
-  const double scale = 1 / std::sqrt(static_cast<double>(width));
-  Var logits = matmul(reshape(q, {batch, kv_heads, group * rows, width}) * scale, transpose(k));
-  logits = reshape(logits, {batch, heads, rows, keys});
-  if (ctx.causal()) {
-    std::vector<int64_t> positions;
-    for (int64_t i = 0; i < rows; ++i) positions.push_back(keys - rows + i);
-    logits = logits + visible(ctx, positions, rows, keys);
-  }
-  const Var weights = dropout(softmax(logits), dropout_rate, dropout_key(ctx, site));
-  const Var sums = matmul(reshape(weights, {batch, kv_heads, group * rows, keys}), v);
-  return reshape(sums, {batch, heads, rows, width});
+  return attend(q, k, v,
+                {.causal = ctx.causal(),
+                 .dropout = ctx.training() ? dropout_rate : 0,
+                 .dropout_key = dropout_key(ctx, site)});
 }
 
 Var MixtureOfSchemes::output(const Context& ctx, const std::string& name, const Var& heads,
