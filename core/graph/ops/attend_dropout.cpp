@@ -3,7 +3,7 @@
 
 #include "core/base/parallel.hpp"
 #include "core/graph/ops/attend.hpp"
-#include "core/kernels/gemm/gemm.hpp"
+#include "core/graph/ops/gemm.hpp"
 #include "core/kernels/layer/layer.hpp"
 #include "core/kernels/table.hpp"
 
@@ -12,30 +12,12 @@ namespace {
 
 using kernels::GemmArguments;
 
-/// A matrix of a head: rows `row_stride` apart.
-struct Matrix {
-  const float* data;
-  int64_t row_stride, column_stride = 1;
-  Matrix transposed() const { return {data, column_stride, row_stride}; }
-};
-
 /// Head h of sequence b of an array [B, H, T, channels] whose channels are adjacent.
 Matrix head_of(const Array& x, int64_t b, int64_t h) {
   return {x.data<float>() + b * x.stride()[0] + h * x.stride()[1], x.stride()[2]};
 }
 float* head_data(Array& x, int64_t b, int64_t h) {
   return x.mutable_data<float>() + b * x.stride()[0] + h * x.stride()[1];
-}
-
-GemmArguments product(const Matrix& a, const Matrix& b, int64_t rows, int64_t depth, int64_t columns,
-                      float* c, int64_t c_stride, double alpha = 1, bool accumulate = false) {
-  GemmArguments p;
-  p.rows = rows, p.depth = depth, p.columns = columns;
-  p.a = a.data, p.a_row_stride = a.row_stride, p.a_column_stride = a.column_stride;
-  p.b = b.data, p.b_row_stride = b.row_stride, p.b_column_stride = b.column_stride;
-  p.c = c, p.c_stride = c_stride;
-  p.alpha = static_cast<float>(alpha), p.accumulate = accumulate;
-  return p;
 }
 
 /// softmax over the keys that each row sees, zeros behind, in place.

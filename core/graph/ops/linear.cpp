@@ -1,7 +1,7 @@
 // A layer's product with its bias and activation.
 #include "core/graph/graph.hpp"
 #include "core/graph/op.hpp"
-#include "core/kernels/gemm/gemm.hpp"
+#include "core/graph/ops/gemm.hpp"
 #include "core/kernels/table.hpp"
 
 namespace attnlab::graph {
@@ -36,32 +36,8 @@ struct Rows {
     rows = width == 0 ? 0 : x.size() / width;
   }
   const float* data() const { return array.data<float>(); }
+  Matrix matrix() const { return {data(), width}; }
 };
-
-/// A matrix operand of a product: elements with both strides.
-struct Matrix {
-  const float* data;
-  int64_t row_stride, column_stride;
-
-  explicit Matrix(const Array& x)
-      : data(x.data<float>()), row_stride(x.stride()[0]), column_stride(x.stride()[1]) {}
-  Matrix(const Rows& x) : data(x.data()), row_stride(x.width), column_stride(1) {}
-  Matrix transposed() const {
-    Matrix t = *this;
-    std::swap(t.row_stride, t.column_stride);
-    return t;
-  }
-};
-
-kernels::GemmArguments product(const Matrix& a, const Matrix& b, int64_t rows, int64_t depth, int64_t columns,
-                               float* c) {
-  kernels::GemmArguments p;
-  p.rows = rows, p.depth = depth, p.columns = columns;
-  p.a = a.data, p.a_row_stride = a.row_stride, p.a_column_stride = a.column_stride;
-  p.b = b.data, p.b_row_stride = b.row_stride, p.b_column_stride = b.column_stride;
-  p.c = c, p.c_stride = columns;
-  return p;
-}
 
 void check_linear(const Evaluation& e) {
   const Array &x = e.input(0), &w = e.input(1);
@@ -81,7 +57,8 @@ Array linear_floats(Evaluation& e) {
   Extents shape = e.input(0).shape();
   shape.back() = out;
   Array y(Element::f32, shape);
-  auto p = product(x, Matrix(weight).transposed(), x.rows, x.width, out, y.mutable_data<float>());
+  auto p = product(x.matrix(), Matrix::of(weight).transposed(), x.rows, x.width, out, y.mutable_data<float>(),
+                   out);
   const Array bias = e.has(2) ? e.input(2).packed() : Array();
   if (!bias.empty()) p.epilogue.bias = bias.data<float>();
   p.epilogue.activation = activation_of(e.attributes);
@@ -115,14 +92,15 @@ std::vector<Var> linear_gradient(const GradientCall& g) {
   if (g.needed[0]) {
     Array dx(Element::f32, value_of(g.inputs[0]).shape());
     if (dx.size() > 0)
-      kernels::gemm(table, product(dy, Matrix(weight), x.rows, out, x.width, dx.mutable_data<float>()));
+      kernels::gemm(table, product(dy.matrix(), Matrix::of(weight), x.rows, out, x.width,
+                                   dx.mutable_data<float>(), x.width));
     results[0] = leaf(g.gradient, dx);
   }
   if (g.needed[1]) {
     Array dw(Element::f32, weight.shape());
     if (dw.size() > 0)
-      kernels::gemm(table,
-                    product(Matrix(dy).transposed(), x, out, x.rows, x.width, dw.mutable_data<float>()));
+      kernels::gemm(table, product(dy.matrix().transposed(), x.matrix(), out, x.rows, x.width,
+                                   dw.mutable_data<float>(), x.width));
     results[1] = leaf(g.gradient, dw);
   }
   if (g.inputs.size() > 2 && g.inputs[2] && g.needed[2]) {

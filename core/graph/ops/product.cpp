@@ -2,8 +2,8 @@
 #include <vector>
 
 #include "core/graph/op.hpp"
+#include "core/graph/ops/gemm.hpp"
 #include "core/graph/runs.hpp"
-#include "core/kernels/gemm/gemm.hpp"
 #include "core/kernels/table.hpp"
 
 namespace attnlab::graph {
@@ -54,14 +54,10 @@ int64_t column_stride(const Array& x) {
 void multiply_floats(Batch& batch) {
   std::vector<kernels::GemmArguments> products(static_cast<size_t>(batch.count));
   for (int64_t i = 0; i < batch.count; ++i) {
-    auto& p = products[static_cast<size_t>(i)];
-    p.rows = batch.rows, p.columns = batch.columns, p.depth = batch.depth;
-    p.a = batch.a.data<float>() + Batch::offset(batch.a, i);
-    p.a_row_stride = row_stride(batch.a), p.a_column_stride = column_stride(batch.a);
-    p.b = batch.b.data<float>() + Batch::offset(batch.b, i);
-    p.b_row_stride = row_stride(batch.b), p.b_column_stride = column_stride(batch.b);
-    p.c = batch.result.mutable_data<float>() + i * batch.rows * batch.columns;
-    p.c_stride = batch.columns;
+    products[static_cast<size_t>(i)] =
+        product(Matrix::of(batch.a, Batch::offset(batch.a, i)),
+                Matrix::of(batch.b, Batch::offset(batch.b, i)), batch.rows, batch.depth, batch.columns,
+                batch.result.mutable_data<float>() + i * batch.rows * batch.columns, batch.columns);
   }
   kernels::gemm(kernels::active_table(), products);
 }
