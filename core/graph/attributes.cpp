@@ -1,14 +1,12 @@
 #include "core/graph/attributes.hpp"
 
+#include <attnlab/params.hpp>
+
 namespace attnlab::graph {
 namespace {
 
 [[noreturn]] void wrong_type(std::string_view name, const char* expected) {
   throw OperandError("attribute \"" + std::string(name) + "\" must be " + expected);
-}
-
-std::string text_of(attnlab_text text) {
-  return {text.data, static_cast<size_t>(text.size)};
 }
 
 }  // namespace
@@ -26,7 +24,7 @@ Attributes Attributes::from(const attnlab_attribute* values, uint64_t count) {
         value = a.real;
         break;
       case ATTNLAB_ATTRIBUTE_TEXT:
-        value = text_of(a.text);
+        value = std::string(from_abi(a.text));
         break;
       case ATTNLAB_ATTRIBUTE_INTS:
         value = std::vector<int64_t>(a.integers, a.integers + a.integer_count);
@@ -35,10 +33,10 @@ Attributes Attributes::from(const attnlab_attribute* values, uint64_t count) {
         value = a.handle;
         break;
       default:
-        throw OperandError("attribute \"" + text_of(a.name) + "\" has the unknown type " +
+        throw OperandError("attribute \"" + std::string(from_abi(a.name)) + "\" has the unknown type " +
                            std::to_string(a.type));
     }
-    result.values_.emplace_back(text_of(a.name), std::move(value));
+    result.values_.emplace_back(from_abi(a.name), std::move(value));
   }
   return result;
 }

@@ -9,10 +9,6 @@
 namespace attnlab::graph {
 namespace {
 
-std::string text_of(attnlab_text text) {
-  return {text.data, static_cast<size_t>(text.size)};
-}
-
 /// Runs `body` for a slot of the table: nothing unwinds through it.
 template <class Body>
 attnlab_status guarded(attnlab_error* error, const Body& body) noexcept {
@@ -145,11 +141,12 @@ NodePtr apply_custom(const attnlab_custom_op& table, std::vector<NodePtr> inputs
     return table.shape(table.context, views.data(), views.size(), &result, error);
   });
   if (result.rank < 0 || result.rank > static_cast<int32_t>(kMaxRank))
-    throw OperandError("custom op \"" + text_of(table.name) + "\": a result of rank " +
+    throw OperandError("custom op \"" + std::string(from_abi(table.name)) + "\": a result of rank " +
                        std::to_string(result.rank));
   const Extents shape(result.shape, result.shape + result.rank);
   if (std::any_of(shape.begin(), shape.end(), [](int64_t extent) { return extent < 0; }))
-    throw OperandError("custom op \"" + text_of(table.name) + "\": a result of shape " + to_string(shape));
+    throw OperandError("custom op \"" + std::string(from_abi(table.name)) + "\": a result of shape " +
+                       to_string(shape));
   Array value(precision, shape);
   describe(value, &result);
   detail::checked([&](attnlab_error* error) {
@@ -171,9 +168,7 @@ Graph::~Graph() {
 Graph::Graph(Element precision) : precision_(precision), table_(tables().take()) {
   table_->struct_size = sizeof *table_;
   table_->context = this;
-  table_->resolve = [](void*, attnlab_text name) -> int32_t {
-    return find_op({name.data, static_cast<size_t>(name.size)});
-  };
+  table_->resolve = [](void*, attnlab_text name) -> int32_t { return find_op(from_abi(name)); };
   table_->apply = [](void* context, int32_t op, attnlab_node* const* inputs, uint64_t input_count,
                      const attnlab_attribute* attributes, uint64_t attribute_count, attnlab_node** outputs,
                      uint64_t output_count, attnlab_error* error) -> attnlab_status {
@@ -209,7 +204,7 @@ Graph::Graph(Element precision) : precision_(precision), table_(tables().take())
   table_->parameter = [](void* context, attnlab_text name, attnlab_node** node,
                          attnlab_error* error) -> attnlab_status {
     return guarded(error, [&] {
-      const std::string wanted = text_of(name);
+      const std::string wanted(from_abi(name));
       NodePtr found = self(context).parameter ? self(context).parameter(wanted) : nullptr;
       if (!found) throw OperandError("no parameter \"" + wanted + "\" was declared");
       *node = give(found);
@@ -228,7 +223,7 @@ Graph::Graph(Element precision) : precision_(precision), table_(tables().take())
                       attnlab_error* error) -> attnlab_status {
     return guarded(error, [&] {
       if (node == nullptr) throw OperandError("a report of no value");
-      if (self(context).report) self(context).report(kind, text_of(name), from_handle(node));
+      if (self(context).report) self(context).report(kind, std::string(from_abi(name)), from_handle(node));
     });
   };
 }

@@ -20,10 +20,6 @@ Extents with_tokens(Extents shape, int64_t tokens) {
   return shape;
 }
 
-std::string text_of(attnlab_text text) {
-  return {text.data, static_cast<size_t>(text.size)};
-}
-
 attnlab_status failed(attnlab_error* error, attnlab_status code, const char* message) {
   error->code = code;
   std::snprintf(error->message, sizeof error->message, "%s", message);
@@ -64,7 +60,7 @@ attnlab_scheme_state LayerState::table(const graph::Graph& graph) {
   table.context = this;
   table.get = [](void* context, attnlab_text name, attnlab_node** node, attnlab_error*) -> attnlab_status {
     auto& self = *static_cast<LayerState*>(context);
-    const auto found = self.values_.find(text_of(name));
+    const auto found = self.values_.find(std::string(from_abi(name)));
     *node = found == self.values_.end() ? nullptr : give(self.graph_->constant(found->second.whole));
     return ATTNLAB_OK;
   };
@@ -72,10 +68,10 @@ attnlab_scheme_state LayerState::table(const graph::Graph& graph) {
                  attnlab_error* error) -> attnlab_status {
     auto& self = *static_cast<LayerState*>(context);
     if (node == nullptr) return failed(error, ATTNLAB_CONTRACT, "a state was set to no value");
-    const auto found = self.values_.find(text_of(name));
+    const auto found = self.values_.find(std::string(from_abi(name)));
     if (found != self.values_.end() && found->second.appended)
       return failed(error, ATTNLAB_CONTRACT, "a state that was appended to cannot be set");
-    self.values_[text_of(name)].whole = graph::from_handle(node)->value();
+    self.values_[std::string(from_abi(name))].whole = graph::from_handle(node)->value();
     return ATTNLAB_OK;
   };
   table.append = [](void* context, attnlab_text name, attnlab_node* node, attnlab_node** whole,
@@ -83,7 +79,8 @@ attnlab_scheme_state LayerState::table(const graph::Graph& graph) {
     auto& self = *static_cast<LayerState*>(context);
     if (node == nullptr) return failed(error, ATTNLAB_CONTRACT, "no value was appended to a state");
     try {
-      *whole = give(self.append(*self.graph_, text_of(name), graph::from_handle(node)->value()));
+      *whole =
+          give(self.append(*self.graph_, std::string(from_abi(name)), graph::from_handle(node)->value()));
     } catch (const std::exception& e) {
       return failed(error, ATTNLAB_CONTRACT, e.what());
     }

@@ -1,14 +1,12 @@
 #include "core/plugin/descriptor.hpp"
 
+#include <attnlab/params.hpp>
+
 #include <algorithm>
 #include <utility>
 
 namespace attnlab::plugin {
 namespace {
-
-std::string text_of(attnlab_text text) {
-  return {text.data, static_cast<size_t>(text.size)};
-}
 
 bool is_id(const std::string& id) {
   return !id.empty() && id.size() <= 64 &&
@@ -59,9 +57,9 @@ void fix(const Descriptor& d, Preset& p, const std::string& key, const io::Json&
 }
 
 Preset from_abi(const Descriptor& d, const attnlab_preset& preset) {
-  Preset p{text_of(preset.id), text_of(preset.summary), {}};
+  Preset p{std::string(attnlab::from_abi(preset.id)), std::string(attnlab::from_abi(preset.summary)), {}};
   for (uint64_t i = 0; i < preset.count; ++i) {
-    const std::string key = text_of(preset.keys[i]);
+    const std::string key(attnlab::from_abi(preset.keys[i]));
     io::Json value;
     for (const auto& parameter : d.parameters) {
       if (parameter.key != key) continue;
@@ -146,11 +144,11 @@ Descriptor with_preset(const Descriptor& method, const Preset& preset) {
 
 Descriptor from_abi(const attnlab_method& method) {
   Descriptor d;
-  d.id = d.method = text_of(method.id);
-  d.summary = text_of(method.summary);
-  d.paper = text_of(method.paper);
-  d.version = text_of(method.version);
-  d.selector = text_of(method.selector);
+  d.id = d.method = attnlab::from_abi(method.id);
+  d.summary = attnlab::from_abi(method.summary);
+  d.paper = attnlab::from_abi(method.paper);
+  d.version = attnlab::from_abi(method.version);
+  d.selector = attnlab::from_abi(method.selector);
   d.facet = static_cast<Facet>(method.facet);
   d.flags = method.flags;
   for (uint64_t i = 0; i < method.parameter_count; ++i)

@@ -1,6 +1,7 @@
 #include "core/plugin/host_table.hpp"
 
 #include <fmt/core.h>
+#include <attnlab/params.hpp>
 
 #include <algorithm>
 #include <cstdio>
@@ -15,10 +16,6 @@ namespace attnlab::plugin {
 namespace {
 
 std::atomic<bool> cancel_requested{false};
-
-std::string text_of(attnlab_text text) {
-  return {text.data, static_cast<size_t>(text.size)};
-}
 
 int32_t dtype_code(tensor::DType dtype) {
   switch (dtype) {
@@ -69,18 +66,19 @@ HostContext::HostContext(std::string owner) : owner_(std::move(owner)) {
   table_.log = [](void* context, int32_t level, attnlab_text message) {
     const char* names[] = {"debug", "info", "warning"};
     fmt::print(stderr, "{}: {}: {}\n", static_cast<HostContext*>(context)->owner_,
-               names[std::clamp(level, 0, 2)], base::escape_unprintable(text_of(message)));
+               names[std::clamp(level, 0, 2)], base::escape_unprintable(attnlab::from_abi(message)));
   };
   table_.metric = [](void* context, attnlab_text name, double value) {
     auto* self = static_cast<HostContext*>(context);
     std::lock_guard lock(self->mutex_);
-    self->metrics_[text_of(name)].push_back(value);
+    self->metrics_[std::string(attnlab::from_abi(name))].push_back(value);
   };
   table_.cancelled = [](void*) -> int32_t { return cancelled() ? 1 : 0; };
   table_.artifact = [](void* context, attnlab_text path, attnlab_text name, attnlab_tensor* tensor,
                        attnlab_error* error) -> attnlab_status {
     try {
-      return static_cast<HostContext*>(context)->open_artifact(text_of(path), text_of(name), *tensor);
+      return static_cast<HostContext*>(context)->open_artifact(std::string(attnlab::from_abi(path)),
+                                                               std::string(attnlab::from_abi(name)), *tensor);
     } catch (const std::exception& failure) {
       put_error(error, ATTNLAB_INVALID_PARAMETER, failure.what());
       return ATTNLAB_INVALID_PARAMETER;
@@ -88,7 +86,7 @@ HostContext::HostContext(std::string owner) : owner_(std::move(owner)) {
   };
   // The graph is not offered by this version of the host.
   table_.query = [](void*, attnlab_text id) -> const void* {
-    return text_of(id) == "attnlab.kernels/1" ? &kernel_service() : nullptr;
+    return attnlab::from_abi(id) == "attnlab.kernels/1" ? &kernel_service() : nullptr;
   };
 }
 

@@ -1,5 +1,6 @@
 // Values and parameter tables as JSON, as text and in the layout of abi.h.
 #include <fmt/core.h>
+#include <attnlab/params.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -11,10 +12,6 @@ namespace {
 
 using base::UserError;
 using io::Json;
-
-std::string text_of(attnlab_text text) {
-  return {text.data, static_cast<size_t>(text.size)};
-}
 
 /// "10%" with the fewest digits that read back as the same fraction; empty when there are none.
 std::string percent(double fraction) {
@@ -41,7 +38,7 @@ Value value_from_abi(const attnlab_value& v, ParameterType type, ParameterType i
     }
     case ParameterType::string:
     case ParameterType::path:
-      return {text_of(v.text)};
+      return {std::string(attnlab::from_abi(v.text))};
     case ParameterType::count_or_fraction:
     case ParameterType::offset:
       return {Size{v.is_fraction != 0, v.integer, v.real}};
@@ -102,20 +99,21 @@ std::string to_text(const Value& value) {
 
 Parameter from_abi(const attnlab_parameter& p) {
   Parameter result;
-  result.key = text_of(p.key);
+  result.key = attnlab::from_abi(p.key);
   result.type = static_cast<ParameterType>(p.type);
   result.item_type = static_cast<ParameterType>(p.item_type);
   check_type(result);
   result.required = p.required != 0;
-  result.unit = text_of(p.unit);
-  result.doc = text_of(p.doc);
-  result.since = text_of(p.since);
+  result.unit = attnlab::from_abi(p.unit);
+  result.doc = attnlab::from_abi(p.doc);
+  result.since = attnlab::from_abi(p.since);
   result.minimum = p.minimum;
   result.maximum = p.maximum;
   result.minimum_open = p.minimum_open != 0;
   result.maximum_open = p.maximum_open != 0;
   result.log_scale = p.log_scale != 0;
-  for (uint64_t i = 0; i < p.enum_count; ++i) result.enum_names.push_back(text_of(p.enum_names[i]));
+  for (uint64_t i = 0; i < p.enum_count; ++i)
+    result.enum_names.emplace_back(attnlab::from_abi(p.enum_names[i]));
   result.default_value = value_from_abi(p.default_value, result.type, result.item_type, result.enum_names);
   for (uint64_t i = 0; i < p.sweep_count; ++i) {
     result.sweep.push_back(value_from_abi(p.sweep[i], result.type, result.item_type, result.enum_names));

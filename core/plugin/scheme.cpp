@@ -27,10 +27,6 @@ attnlab_scheme_context context_of(const SchemeGeometry& g, const SchemeCall& cal
   return context;
 }
 
-std::string text_of(attnlab_text text) {
-  return {text.data, static_cast<size_t>(text.size)};
-}
-
 attnlab_status refuse(attnlab_error* error, const std::string& message) {
   error->code = ATTNLAB_CONTRACT;
   std::snprintf(error->message, sizeof error->message, "%s", message.c_str());
@@ -74,17 +70,17 @@ SchemeDeclaration Scheme::declare(const SchemeGeometry& geometry) const {
   sink.struct_size = sizeof sink;
   sink.context = &declaration;
   sink.input = [](void* context, attnlab_text name, attnlab_error*) -> attnlab_status {
-    static_cast<SchemeDeclaration*>(context)->inputs.push_back(text_of(name));
+    static_cast<SchemeDeclaration*>(context)->inputs.emplace_back(attnlab::from_abi(name));
     return ATTNLAB_OK;
   };
   sink.parameter = [](void* context, attnlab_text name, const int64_t* shape, uint64_t rank,
                       attnlab_text init, double init_scale, int32_t residual,
                       attnlab_error* error) -> attnlab_status {
     if (rank > graph::kMaxRank) return refuse(error, "a parameter of rank " + std::to_string(rank));
-    return add_parameter(
-        *static_cast<SchemeDeclaration*>(context),
-        {text_of(name), graph::Extents(shape, shape + rank), text_of(init), init_scale, residual != 0},
-        error);
+    return add_parameter(*static_cast<SchemeDeclaration*>(context),
+                         {std::string(attnlab::from_abi(name)), graph::Extents(shape, shape + rank),
+                          std::string(attnlab::from_abi(init)), init_scale, residual != 0},
+                         error);
   };
   const attnlab_scheme_context context = context_of(geometry, {}, nullptr);
   instance_.call("declare", {.layer = geometry.layer}, [&](attnlab_error* error) {
