@@ -1,12 +1,12 @@
 // The values of nodes: strided arrays whose views share memory.
 #pragma once
 
+#include <attnlab/plugin.hpp>
 #include <boost/container/static_vector.hpp>
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <stdexcept>
 #include <string>
 
 #include "core/tensor/tensor.hpp"
@@ -26,8 +26,8 @@ int64_t element_count(const Extents& shape);
 std::string to_string(const Extents& shape);
 
 /// An operand that an op does not take: shapes that do not fit, a bad axis. The message names the op.
-struct OperandError : std::runtime_error {
-  using std::runtime_error::runtime_error;
+struct OperandError : HostError {
+  explicit OperandError(const std::string& message) : HostError(ATTNLAB_CONTRACT, message) {}
 };
 
 /// `axis` from the front; negative axes count from the end. Throws OperandError.

@@ -1,35 +1,11 @@
 #include "core/graph/graph.hpp"
 
 #include <algorithm>
-#include <cstdio>
 #include <deque>
-#include <exception>
 #include <mutex>
 
 namespace attnlab::graph {
 namespace {
-
-/// Runs `body` for a slot of the table: nothing unwinds through it.
-template <class Body>
-attnlab_status guarded(attnlab_error* error, const Body& body) noexcept {
-  attnlab_status code = ATTNLAB_OK;
-  auto fail = [&](attnlab_status status, const char* message) {
-    code = status;
-    if (error == nullptr) return;
-    error->code = status;
-    std::snprintf(error->message, sizeof error->message, "%s", message);
-  };
-  try {
-    body();
-  } catch (const OperandError& e) {
-    fail(ATTNLAB_CONTRACT, e.what());
-  } catch (const HostError& e) {
-    fail(e.status(), e.what());
-  } catch (const std::exception& e) {
-    fail(ATTNLAB_FAILED, e.what());
-  }
-  return code;
-}
 
 Graph& self(void* context) {
   if (context == nullptr) throw OperandError("the graph of this value has ended");
@@ -172,7 +148,7 @@ Graph::Graph(Element precision) : precision_(precision), table_(tables().take())
   table_->apply = [](void* context, int32_t op, attnlab_node* const* inputs, uint64_t input_count,
                      const attnlab_attribute* attributes, uint64_t attribute_count, attnlab_node** outputs,
                      uint64_t output_count, attnlab_error* error) -> attnlab_status {
-    return guarded(error, [&] {
+    return detail::guard(error, [&] {
       if (op < 0 || static_cast<size_t>(op) >= ops().size())
         throw OperandError("there is no op " + std::to_string(op));
       if (output_count != 1) throw OperandError("ops have one result, not " + std::to_string(output_count));
@@ -182,13 +158,13 @@ Graph::Graph(Element precision) : precision_(precision), table_(tables().take())
   };
   table_->custom = [](void* context, const attnlab_custom_op* op, attnlab_node* const* inputs,
                       uint64_t input_count, attnlab_node** output, attnlab_error* error) -> attnlab_status {
-    return guarded(error, [&] {
+    return detail::guard(error, [&] {
       *output = give(apply_custom(*op, nodes_of(inputs, input_count), self(context).precision()));
     });
   };
   table_->grad = [](void* context, attnlab_node* output, attnlab_node* seed, attnlab_node* const* by,
                     uint64_t count, attnlab_node** results, attnlab_error* error) -> attnlab_status {
-    return guarded(error, [&] {
+    return detail::guard(error, [&] {
       const Graph& graph = self(context);
       std::vector<Var> variables;
       for (uint64_t i = 0; i < count; ++i) variables.push_back(graph.share(from_handle(by[i])));
@@ -199,11 +175,12 @@ Graph::Graph(Element precision) : precision_(precision), table_(tables().take())
   };
   table_->constant = [](void* context, const attnlab_tensor* tensor, attnlab_node** node,
                         attnlab_error* error) -> attnlab_status {
-    return guarded(error, [&] { *node = give(new Node(read(*tensor, self(context).precision()), false)); });
+    return detail::guard(error,
+                         [&] { *node = give(new Node(read(*tensor, self(context).precision()), false)); });
   };
   table_->parameter = [](void* context, attnlab_text name, attnlab_node** node,
                          attnlab_error* error) -> attnlab_status {
-    return guarded(error, [&] {
+    return detail::guard(error, [&] {
       const std::string wanted(from_abi(name));
       NodePtr found = self(context).parameter ? self(context).parameter(wanted) : nullptr;
       if (!found) throw OperandError("no parameter \"" + wanted + "\" was declared");
@@ -212,7 +189,7 @@ Graph::Graph(Element precision) : precision_(precision), table_(tables().take())
   };
   table_->view = [](void*, attnlab_node* node, attnlab_tensor* tensor,
                     attnlab_error* error) -> attnlab_status {
-    return guarded(error, [&] {
+    return detail::guard(error, [&] {
       if (node == nullptr) throw OperandError("a view of no value");
       describe(from_handle(node)->value(), tensor);
     });
@@ -221,7 +198,7 @@ Graph::Graph(Element precision) : precision_(precision), table_(tables().take())
   table_->release = [](void*, attnlab_node* node) { intrusive_ptr_release(from_handle(node)); };
   table_->report = [](void* context, int32_t kind, attnlab_text name, attnlab_node* node,
                       attnlab_error* error) -> attnlab_status {
-    return guarded(error, [&] {
+    return detail::guard(error, [&] {
       if (node == nullptr) throw OperandError("a report of no value");
       if (self(context).report) self(context).report(kind, std::string(from_abi(name)), from_handle(node));
     });

@@ -1,7 +1,6 @@
 #include "core/model/state.hpp"
 
 #include <algorithm>
-#include <cstdio>
 
 namespace attnlab::model {
 namespace {
@@ -18,12 +17,6 @@ void write_tokens(const Array& from, Array& to, int64_t begin) {
 Extents with_tokens(Extents shape, int64_t tokens) {
   shape[shape.size() - 2] = tokens;
   return shape;
-}
-
-attnlab_status failed(attnlab_error* error, attnlab_status code, const char* message) {
-  error->code = code;
-  std::snprintf(error->message, sizeof error->message, "%s", message);
-  return code;
 }
 
 attnlab_node* give(const Var& value) {
@@ -58,33 +51,31 @@ attnlab_scheme_state LayerState::table(const graph::Graph& graph) {
   attnlab_scheme_state table{};
   table.struct_size = sizeof table;
   table.context = this;
-  table.get = [](void* context, attnlab_text name, attnlab_node** node, attnlab_error*) -> attnlab_status {
-    auto& self = *static_cast<LayerState*>(context);
-    const auto found = self.values_.find(std::string(from_abi(name)));
-    *node = found == self.values_.end() ? nullptr : give(self.graph_->constant(found->second.whole));
-    return ATTNLAB_OK;
+  table.get = [](void* context, attnlab_text name, attnlab_node** node,
+                 attnlab_error* error) -> attnlab_status {
+    return detail::guard(error, [&] {
+      auto& self = *static_cast<LayerState*>(context);
+      const auto found = self.values_.find(std::string(from_abi(name)));
+      *node = found == self.values_.end() ? nullptr : give(self.graph_->constant(found->second.whole));
+    });
   };
   table.set = [](void* context, attnlab_text name, attnlab_node* node,
                  attnlab_error* error) -> attnlab_status {
-    auto& self = *static_cast<LayerState*>(context);
-    if (node == nullptr) return failed(error, ATTNLAB_CONTRACT, "a state was set to no value");
-    const auto found = self.values_.find(std::string(from_abi(name)));
-    if (found != self.values_.end() && found->second.appended)
-      return failed(error, ATTNLAB_CONTRACT, "a state that was appended to cannot be set");
-    self.values_[std::string(from_abi(name))].whole = graph::from_handle(node)->value();
-    return ATTNLAB_OK;
+    return detail::guard(error, [&] {
+      if (node == nullptr) throw graph::OperandError("a state was set to no value");
+      Value& value = static_cast<LayerState*>(context)->values_[std::string(from_abi(name))];
+      if (value.appended) throw graph::OperandError("a state that was appended to cannot be set");
+      value.whole = graph::from_handle(node)->value();
+    });
   };
   table.append = [](void* context, attnlab_text name, attnlab_node* node, attnlab_node** whole,
                     attnlab_error* error) -> attnlab_status {
-    auto& self = *static_cast<LayerState*>(context);
-    if (node == nullptr) return failed(error, ATTNLAB_CONTRACT, "no value was appended to a state");
-    try {
+    return detail::guard(error, [&] {
+      auto& self = *static_cast<LayerState*>(context);
+      if (node == nullptr) throw graph::OperandError("no value was appended to a state");
       *whole =
           give(self.append(*self.graph_, std::string(from_abi(name)), graph::from_handle(node)->value()));
-    } catch (const std::exception& e) {
-      return failed(error, ATTNLAB_CONTRACT, e.what());
-    }
-    return ATTNLAB_OK;
+    });
   };
   return table;
 }

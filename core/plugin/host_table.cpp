@@ -1,7 +1,7 @@
 #include "core/plugin/host_table.hpp"
 
 #include <fmt/core.h>
-#include <attnlab/params.hpp>
+#include <attnlab/plugin.hpp>
 
 #include <algorithm>
 #include <cstdio>
@@ -34,12 +34,6 @@ int32_t dtype_code(tensor::DType dtype) {
     default:
       return 0;
   }
-}
-
-void put_error(attnlab_error* error, attnlab_status code, const std::string& message) {
-  if (error == nullptr) return;
-  error->code = code;
-  std::snprintf(error->message, sizeof error->message, "%s", message.c_str());
 }
 
 }  // namespace
@@ -80,7 +74,7 @@ HostContext::HostContext(std::string owner) : owner_(std::move(owner)) {
       return static_cast<HostContext*>(context)->open_artifact(std::string(attnlab::from_abi(path)),
                                                                std::string(attnlab::from_abi(name)), *tensor);
     } catch (const std::exception& failure) {
-      put_error(error, ATTNLAB_INVALID_PARAMETER, failure.what());
+      attnlab::detail::fill(error, ATTNLAB_INVALID_PARAMETER, failure.what());
       return ATTNLAB_INVALID_PARAMETER;
     }
   };

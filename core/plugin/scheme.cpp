@@ -27,33 +27,29 @@ attnlab_scheme_context context_of(const SchemeGeometry& g, const SchemeCall& cal
   return context;
 }
 
-attnlab_status refuse(attnlab_error* error, const std::string& message) {
-  error->code = ATTNLAB_CONTRACT;
-  std::snprintf(error->message, sizeof error->message, "%s", message.c_str());
-  return ATTNLAB_CONTRACT;
+[[noreturn]] void refuse(const std::string& message) {
+  throw HostError(ATTNLAB_CONTRACT, message);
 }
 
-attnlab_status add_parameter(SchemeDeclaration& declaration, SchemeParameter parameter,
-                             attnlab_error* error) {
+void add_parameter(SchemeDeclaration& declaration, SchemeParameter parameter) {
   const std::string what = "parameter \"" + base::escape_unprintable(parameter.name) + "\": ";
   static const std::vector<std::string> rules = {"normal", "zeros", "ones", "constant", "fan_in"};
   if (parameter.name.empty() || parameter.name.size() > 128 || parameter.name.find('/') != std::string::npos)
-    return refuse(error, what + "a name of 1 to 128 characters without a slash is wanted");
+    refuse(what + "a name of 1 to 128 characters without a slash is wanted");
   if (std::any_of(declaration.parameters.begin(), declaration.parameters.end(),
                   [&](const SchemeParameter& other) { return other.name == parameter.name; }))
-    return refuse(error, what + "declared twice");
+    refuse(what + "declared twice");
   int64_t elements = 1;
   for (int64_t extent : parameter.shape) {
     if (extent < 1 || extent > kMostElements / elements)
-      return refuse(error, what + "illegal shape " + graph::to_string(parameter.shape));
+      refuse(what + "illegal shape " + graph::to_string(parameter.shape));
     elements *= extent;
   }
   if (std::find(rules.begin(), rules.end(), parameter.init) == rules.end())
-    return refuse(error, what + "unknown init rule \"" + base::escape_unprintable(parameter.init) +
-                             "\"; allowed: " + base::join(rules));
-  if (!std::isfinite(parameter.init_scale)) return refuse(error, what + "its init scale is not finite");
+    refuse(what + "unknown init rule \"" + base::escape_unprintable(parameter.init) +
+           "\"; allowed: " + base::join(rules));
+  if (!std::isfinite(parameter.init_scale)) refuse(what + "its init scale is not finite");
   declaration.parameters.push_back(std::move(parameter));
-  return ATTNLAB_OK;
 }
 
 }  // namespace
@@ -69,18 +65,20 @@ SchemeDeclaration Scheme::declare(const SchemeGeometry& geometry) const {
   attnlab_scheme_sink sink{};
   sink.struct_size = sizeof sink;
   sink.context = &declaration;
-  sink.input = [](void* context, attnlab_text name, attnlab_error*) -> attnlab_status {
-    static_cast<SchemeDeclaration*>(context)->inputs.emplace_back(attnlab::from_abi(name));
-    return ATTNLAB_OK;
+  sink.input = [](void* context, attnlab_text name, attnlab_error* error) -> attnlab_status {
+    return attnlab::detail::guard(error, [&] {
+      static_cast<SchemeDeclaration*>(context)->inputs.emplace_back(attnlab::from_abi(name));
+    });
   };
   sink.parameter = [](void* context, attnlab_text name, const int64_t* shape, uint64_t rank,
                       attnlab_text init, double init_scale, int32_t residual,
                       attnlab_error* error) -> attnlab_status {
-    if (rank > graph::kMaxRank) return refuse(error, "a parameter of rank " + std::to_string(rank));
-    return add_parameter(*static_cast<SchemeDeclaration*>(context),
-                         {std::string(attnlab::from_abi(name)), graph::Extents(shape, shape + rank),
-                          std::string(attnlab::from_abi(init)), init_scale, residual != 0},
-                         error);
+    return attnlab::detail::guard(error, [&] {
+      if (rank > graph::kMaxRank) refuse("a parameter of rank " + std::to_string(rank));
+      add_parameter(*static_cast<SchemeDeclaration*>(context),
+                    {std::string(attnlab::from_abi(name)), graph::Extents(shape, shape + rank),
+                     std::string(attnlab::from_abi(init)), init_scale, residual != 0});
+    });
   };
   const attnlab_scheme_context context = context_of(geometry, {}, nullptr);
   instance_.call("declare", {.layer = geometry.layer}, [&](attnlab_error* error) {
