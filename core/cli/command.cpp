@@ -149,6 +149,16 @@ std::vector<int> layers_option(const po::variables_map& values, const data::Sour
   return chosen;
 }
 
+size_t choice_option(const po::variables_map& values, const std::string& option,
+                     const std::vector<std::string>& choices) {
+  const auto text = values[option].as<std::string>();
+  const auto found = std::find(choices.begin(), choices.end(), text);
+  if (found != choices.end()) return static_cast<size_t>(found - choices.begin());
+  throw UserError("--" + option + ": unknown value", {.found = text,
+                                                      .allowed = base::join(choices, " | "),
+                                                      .suggestion = base::did_you_mean(text, choices)});
+}
+
 int thread_option(const po::variables_map& values) {
   const int threads = values["threads"].as<int>();
   if (threads < 0 || threads > 4096) {

@@ -68,6 +68,9 @@ io::Json parse_index_list(const std::string& option, const std::string& text);
 
 /// The layers of --layers, ascending, which the input must have; without the option all of the input's.
 std::vector<int> layers_option(const po::variables_map& values, const data::Source& source);
+/// Which of `choices` the option's text is. Throws UserError for another.
+size_t choice_option(const po::variables_map& values, const std::string& option,
+                     const std::vector<std::string>& choices);
 /// --threads, checked: 0 means all cores.
 int thread_option(const po::variables_map& values);
 void add_simd_option(po::options_description& options);
@@ -82,6 +85,7 @@ Command train_command();
 Command sample_command();
 Command eval_command();
 Command routing_command();
+Command operators_command();
 Command forward_command();
 Command train_hash_command();
 Command calibrate_command();

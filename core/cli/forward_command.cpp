@@ -44,16 +44,6 @@ void options(po::options_description& table) {
   add_simd_option(table);
 }
 
-bool is_first_choice(const po::variables_map& values, const char* option, const std::string& first,
-                     const std::string& second) {
-  const auto text = values[option].as<std::string>();
-  if (text == first || text == second) return text == first;
-  throw UserError(std::string("--") + option + ": unknown value",
-                  {.found = text,
-                   .allowed = first + " | " + second,
-                   .suggestion = base::did_you_mean(text, {first, second})});
-}
-
 config::Document forward_document(const po::variables_map& values) {
   config::Document document = config::Document::load(positional(values).at(0));
   if (values.count("set") == 0) return document;
@@ -287,8 +277,8 @@ std::string text_of(const Json& json) {
 }
 
 int run(const po::variables_map& values) {
-  const bool f32 = is_first_choice(values, "precision", "f32", "f64");
-  const bool table = is_first_choice(values, "format", "table", "json");
+  const bool f32 = choice_option(values, "precision", {"f32", "f64"}) == 0;
+  const bool table = choice_option(values, "format", {"table", "json"}) == 0;
   for (const char* option : {"out", "input"}) {
     if (values.count(option) == 0)
       throw UserError(std::string("forward needs --") + option, {.suggestion = "see attnlab help forward"});

@@ -63,12 +63,7 @@ void add_evaluation_options(po::options_description& table) {
 }
 
 bool wants_json(const po::variables_map& values) {
-  const auto format = values["format"].as<std::string>();
-  if (format != "table" && format != "json")
-    throw UserError("--format: unknown value", {.found = format,
-                                                .allowed = "table | json",
-                                                .suggestion = base::did_you_mean(format, {"table", "json"})});
-  return format == "json";
+  return choice_option(values, "format", {"table", "json"}) == 1;
 }
 
 }  // namespace attnlab::cli

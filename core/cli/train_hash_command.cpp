@@ -59,15 +59,6 @@ Number checked(const po::variables_map& values, const char* name, Number low, Nu
                   {.found = fmt::format("{}", value), .allowed = allowed});
 }
 
-size_t choice(const po::variables_map& values, const char* name, const std::vector<std::string>& names) {
-  const auto text = values[name].as<std::string>();
-  const auto found = std::find(names.begin(), names.end(), text);
-  if (found != names.end()) return static_cast<size_t>(found - names.begin());
-  throw UserError(
-      std::string("--") + name + ": unknown value",
-      {.found = text, .allowed = base::join(names, " | "), .suggestion = base::did_you_mean(text, names)});
-}
-
 plugin::Size top_k_option(const po::variables_map& values) {
   const auto text = values["top-k"].as<std::string>();
   const plugin::Parameter parameter{.key = "--top-k", .type = plugin::ParameterType::count_or_fraction};
@@ -81,8 +72,9 @@ train::HashOptions hash_options(const po::variables_map& values) {
   o.bits = checked<int64_t>(values, "bits", 1, 4096, "1 to 4096");
   o.layers = checked<int64_t>(values, "mlp-layers", 1, 3, "1 to 3");
   o.hidden = checked<int64_t>(values, "hidden", 1, 65536, "1 to 65536");
-  o.activation = static_cast<train::Activation>(choice(values, "activation", train::activation_names()));
-  o.per_query_head = choice(values, "per", {"kv_head", "query_head"}) == 1;
+  o.activation =
+      static_cast<train::Activation>(choice_option(values, "activation", train::activation_names()));
+  o.per_query_head = choice_option(values, "per", {"kv_head", "query_head"}) == 1;
   o.top_k = top_k_option(values);
   o.steps = checked<int64_t>(values, "steps", 1, 1'000'000'000, "1 to 1e9");
   o.batch = checked<int64_t>(values, "batch", 1, 65536, "1 to 65536");
@@ -107,7 +99,7 @@ void print_table(const Json& summary) {
 }
 
 int run(const po::variables_map& values) {
-  const bool table = choice(values, "format", {"table", "json"}) == 0;
+  const bool table = choice_option(values, "format", {"table", "json"}) == 0;
   if (values.count("out") == 0)
     throw UserError("train-hash needs --out", {.allowed = "--out FILE.safetensors"});
   const auto output = values["out"].as<std::string>();
