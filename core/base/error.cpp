@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "core/base/utf8.hpp"
+
 namespace attnlab::base {
 namespace {
 
@@ -22,21 +24,11 @@ std::string render(const std::string& summary, const Mistake& mistake) {
   return text;
 }
 
-/// Bytes of the UTF-8 character at the start of `text`, 0 when there is none or it is a control character.
+/// Bytes of the character at the start of `text`, 0 when there is none or it is a control character.
 size_t printable_character(std::string_view text) {
-  const auto byte = [&](size_t at) { return at < text.size() ? static_cast<unsigned char>(text[at]) : 0U; };
-  const unsigned first = byte(0);
-  if (first < 0x80) return first >= 0x20 && first != 0x7f ? 1 : 0;
-  const size_t size = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
-  uint32_t code = first & (0xffU >> (size + 1));
-  for (size_t i = 1; i < size; ++i) {
-    if ((byte(i) & 0xc0) != 0x80) return 0;
-    code = code << 6 | (byte(i) & 0x3f);
-  }
-  // Out: what fewer bytes could code, C1 controls, surrogates, code points past the last.
-  const uint32_t smallest = size == 2 ? 0xa0 : size == 3 ? 0x800 : 0x10000;
-  const bool surrogate = code >= 0xd800 && code <= 0xdfff;
-  return first < 0xc2 || first > 0xf4 || code < smallest || code > 0x10ffff || surrogate ? 0 : size;
+  const Character first = first_character(text);
+  const bool control = first.code < 0x20 || (first.code >= 0x7f && first.code < 0xa0);
+  return control ? 0 : first.size;
 }
 
 /// Optimal string alignment distance; O(|a| |b|).

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "core/base/utf8.hpp"
 #include "core/io/atomic_file.hpp"
 
 namespace attnlab::config {
@@ -35,16 +36,6 @@ Place nearest_place(const Places& places, std::string pointer) {
     if (auto found = places.find(pointer); found != places.end()) return found->second;
     if (pointer.empty()) return {};
     pointer.resize(pointer.rfind('/'));
-  }
-}
-
-/// Whether the text can be written as JSON again.
-bool is_utf8(const std::string& text) {
-  try {
-    static_cast<void>(Json(text).dump());
-    return true;
-  } catch (const Json::type_error&) {
-    return false;
   }
 }
 
@@ -183,7 +174,7 @@ void Document::set(const std::string& assignment) {
     throw UserError("--set needs /pointer=value",
                     {.found = assignment, .allowed = "--set /attention/causal=false"});
   }
-  if (!is_utf8(assignment)) {
+  if (!base::is_utf8(assignment)) {
     throw UserError("--set needs UTF-8 text",
                     {.found = Json(assignment).dump(-1, ' ', true, Json::error_handler_t::replace)});
   }

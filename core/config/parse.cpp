@@ -8,6 +8,8 @@
 #include <set>
 #include <vector>
 
+#include "core/base/utf8.hpp"
+
 namespace attnlab::config {
 namespace {
 
@@ -24,11 +26,10 @@ class PlaceCounter {
   explicit PlaceCounter(const std::string& text) : text_(text) {}
   Place at(size_t offset) {
     for (; at_ < std::min(offset, text_.size()); ++at_) {
-      const auto byte = static_cast<unsigned char>(text_[at_]);
-      if (byte == '\n') {
+      if (text_[at_] == '\n') {
         ++place_.line;
         place_.column = 1;
-      } else if ((byte & 0xC0) != 0x80) {
+      } else if (!base::is_continuation(text_[at_])) {
         ++place_.column;
       }
     }

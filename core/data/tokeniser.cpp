@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "core/base/error.hpp"
+#include "core/base/utf8.hpp"
 #include "core/data/text.hpp"
 
 namespace attnlab::data {
@@ -17,14 +18,14 @@ constexpr int64_t byte_values = 256;
 
 /// "é" (U+00E9)
 std::string shown(std::string_view character) {
-  return fmt::format("{} (U+{:04X})", Json(character).dump(), first_character(character).code);
+  return fmt::format("{} (U+{:04X})", Json(character).dump(), base::first_character(character).code);
 }
 
 /// The code points of well-formed text.
 std::vector<uint32_t> code_points(std::string_view text) {
   std::vector<uint32_t> codes;
   while (!text.empty()) {
-    const Character character = first_character(text);
+    const base::Character character = base::first_character(text);
     codes.push_back(character.code);
     text.remove_prefix(character.size);
   }
@@ -53,7 +54,7 @@ std::vector<uint32_t> read_alphabet(const Json& json, const std::string& file, c
   if (!member->is_string()) refuse(member->type_name());
   const auto& text = member->get_ref<const std::string&>();
   if (text.empty()) refuse("an empty text");
-  if (first_malformed(text) != std::string::npos) refuse("malformed UTF-8");
+  if (!base::is_utf8(text)) refuse("malformed UTF-8");
   std::vector<uint32_t> codes = code_points(text);
   const auto disorder = std::adjacent_find(codes.begin(), codes.end(), std::greater_equal<>());
   if (disorder != codes.end()) refuse(fmt::format("U+{:04X} before U+{:04X}", disorder[0], disorder[1]));
@@ -72,7 +73,7 @@ Tokeniser Tokeniser::characters(std::string_view text, const std::string& name) 
   check_utf8(text, name);
   std::vector<bool> present(0x110000);
   for (size_t at = 0; at < text.size();) {
-    const Character character = first_character(text.substr(at));
+    const base::Character character = base::first_character(text.substr(at));
     present[character.code] = true;
     at += character.size;
   }
@@ -128,7 +129,7 @@ std::vector<int32_t> Tokeniser::encode(std::string_view text, const std::string&
   }
   check_utf8(text, name);
   for (size_t at = 0; at < text.size();) {
-    const Character character = first_character(text.substr(at));
+    const base::Character character = base::first_character(text.substr(at));
     const auto found = std::lower_bound(alphabet_.begin(), alphabet_.end(), character.code);
     if (found == alphabet_.end() || *found != character.code) refuse_character(text, at, name);
     ids.push_back(static_cast<int32_t>(found - alphabet_.begin()));
@@ -149,7 +150,7 @@ std::string Tokeniser::decode(std::span<const int32_t> ids) const {
     if (kind_ == Kind::bytes) {
       text += static_cast<char>(ids[i]);
     } else {
-      append_character(text, alphabet_[static_cast<size_t>(ids[i])]);
+      base::append_character(text, alphabet_[static_cast<size_t>(ids[i])]);
     }
   }
   return text;
@@ -157,14 +158,15 @@ std::string Tokeniser::decode(std::span<const int32_t> ids) const {
 
 std::string Tokeniser::alphabet_text() const {
   std::string text;
-  for (const uint32_t code : alphabet_) append_character(text, code);
+  for (const uint32_t code : alphabet_) base::append_character(text, code);
   return text;
 }
 
 void Tokeniser::refuse_character(std::string_view text, size_t offset, const std::string& name) const {
   constexpr size_t listed = 128;  // alphabets of most languages, not thousands of ideographs
   std::string alphabet;
-  for (size_t i = 0; i < std::min(listed, alphabet_.size()); ++i) append_character(alphabet, alphabet_[i]);
+  for (size_t i = 0; i < std::min(listed, alphabet_.size()); ++i)
+    base::append_character(alphabet, alphabet_[i]);
   const TextPlace place = place_of(text, offset);
   const std::string_view rest = text.substr(offset);
   throw base::UserError(
@@ -172,7 +174,7 @@ void Tokeniser::refuse_character(std::string_view text, size_t offset, const std
       {.file = name,
        .line = place.line,
        .column = place.column,
-       .found = shown(rest.substr(0, first_character(rest).size)),
+       .found = shown(rest.substr(0, base::first_character(rest).size)),
        .allowed = fmt::format("the {} characters {}{}", alphabet_.size(), Json(alphabet).dump(),
                               alphabet_.size() > listed ? " and so on" : ""),
        .suggestion = "the tokeniser \"bytes\" takes any text"});

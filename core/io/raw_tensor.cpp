@@ -11,20 +11,12 @@
 #include <unordered_set>
 
 #include "core/base/error.hpp"
+#include "core/base/utf8.hpp"
 
 namespace attnlab::io {
 namespace {
 
 constexpr size_t max_name_bytes = 1024;
-
-bool is_utf8(const std::string& text) {
-  try {
-    nlohmann::json(text).dump();
-    return true;
-  } catch (const nlohmann::json::type_error&) {
-    return false;
-  }
-}
 
 bool has_control_character(std::string_view text) {
   return std::any_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; });
@@ -46,7 +38,7 @@ std::string printable(std::string_view text) {
 void check_names(const std::vector<std::string>& names, const std::string& file) {
   std::unordered_set<std::string_view> seen;
   for (const auto& name : names) {
-    if (name.empty() || name.size() > max_name_bytes || has_control_character(name) || !is_utf8(name)) {
+    if (name.empty() || name.size() > max_name_bytes || has_control_character(name) || !base::is_utf8(name)) {
       throw base::UserError("bad tensor name",
                             {.file = file,
                              .found = fmt::format("{} ({} bytes)", printable(name), name.size()),

@@ -5,6 +5,8 @@
 #include <cctype>
 #include <vector>
 
+#include "core/base/utf8.hpp"
+
 namespace attnlab::report {
 namespace {
 
@@ -43,36 +45,14 @@ int cells_of(char32_t code) {
   return within(combining, code) ? 0 : within(wide, code) ? 2 : 1;
 }
 
-struct Character {
-  char32_t code;
-  size_t bytes;
-};
-
-/// The first character of a non-empty text; a malformed byte counts as one U+FFFD.
-Character first_character(std::string_view text) {
-  const auto lead = static_cast<unsigned char>(text[0]);
-  if (lead < 0x80) return {lead, 1};
-  const size_t bytes = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
-  if (lead < 0xC2 || lead > 0xF4 || text.size() < bytes) return {replacement, 1};
-  char32_t code = lead & (0x7Fu >> bytes);
-  for (size_t i = 1; i < bytes; ++i) {
-    const auto next = static_cast<unsigned char>(text[i]);
-    if ((next & 0xC0) != 0x80) return {replacement, 1};
-    code = code << 6 | (next & 0x3F);
-  }
-  const bool overlong = (bytes == 3 && code < 0x800) || (bytes == 4 && code < 0x10000);
-  const bool surrogate = code >= 0xD800 && code <= 0xDFFF;
-  if (overlong || surrogate || code > 0x10FFFF) return {replacement, 1};
-  return {code, bytes};
-}
-
-/// Calls visit(code, bytes as a view) for each character.
+/// Calls visit(code, bytes as a view) for each character; a malformed byte counts as one U+FFFD.
 template <class Visit>
 void each_character(std::string_view text, const Visit& visit) {
   while (!text.empty()) {
-    const Character character = first_character(text);
-    visit(character.code, text.substr(0, character.bytes));
-    text.remove_prefix(character.bytes);
+    base::Character character = base::first_character(text);
+    if (character.size == 0) character = {replacement, 1};
+    visit(character.code, text.substr(0, character.size));
+    text.remove_prefix(character.size);
   }
 }
 
@@ -101,7 +81,7 @@ int display_width(std::string_view text) {
 
 std::string shorten(std::string_view text, int width) {
   if (display_width(text) <= width) return std::string(text);
-  std::vector<Character> characters;
+  std::vector<base::Character> characters;
   each_character(text, [&](char32_t code, std::string_view bytes) {
     characters.push_back({code, bytes.size()});
   });
@@ -111,11 +91,11 @@ std::string shorten(std::string_view text, int width) {
   auto next = characters.begin();
   for (; used + cells_of(next->code) <= head_cells; ++next) {
     used += cells_of(next->code);
-    head += next->bytes;
+    head += next->size;
   }
   for (auto last = characters.rbegin(); used + cells_of(last->code) <= width - 1; ++last) {
     used += cells_of(last->code);
-    tail -= last->bytes;
+    tail -= last->size;
   }
   return std::string(text.substr(0, head)) + "…" + std::string(text.substr(tail));
 }

@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "core/base/error.hpp"
-#include "core/data/text.hpp"
+#include "core/base/utf8.hpp"
 
 namespace attnlab::train {
 namespace {
@@ -182,7 +182,7 @@ const std::vector<std::string>& token_class_names() {
 size_t token_class(const data::Tokeniser& tokeniser, int64_t id) {
   const auto token = static_cast<int32_t>(id);
   const std::string text = tokeniser.decode({&token, 1});
-  const uint32_t c = data::first_character(text).code;
+  const uint32_t c = base::first_character(text).code;
   if (c >= 'a' && c <= 'z') return 0;
   if (c >= 'A' && c <= 'Z') return 1;
   if (c >= '0' && c <= '9') return 2;
