@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <optional>
 #include <unordered_map>
+#include <unordered_set>
+#include <utility>
 
 #include "core/graph/graph.hpp"
 #include "core/graph/runs.hpp"
@@ -11,8 +13,8 @@ namespace {
 /// The nodes between `output` and the nodes of `by`, the latter included: what a gradient passes through.
 class Between {
  public:
-  Between(Node* output, const std::vector<Node*>& by) {
-    for (Node* node : by) marks_[node] = true;
+  Between(Node* output, std::unordered_set<const Node*> by) : marks_(std::move(by)) {
+    std::unordered_set<const Node*> visited;
     // Depth first, inputs before the node: a node lies between when one of its inputs does.
     std::vector<std::pair<Node*, size_t>> path{{output, 0}};
     while (!path.empty()) {
@@ -20,16 +22,13 @@ class Between {
       const History* history = node->history();
       if (history != nullptr && next < history->inputs.size()) {
         Node* input = history->inputs[next++].get();
-        if (input != nullptr && input->watched() && !visited_.contains(input)) {
-          visited_[input] = true;
-          path.emplace_back(input, 0);
-        }
+        if (input != nullptr && input->watched() && visited.insert(input).second) path.emplace_back(input, 0);
         continue;
       }
       if (history != nullptr && !marks_.contains(node)) {
         for (const NodePtr& input : history->inputs) {
           if (input && marks_.contains(input.get())) {
-            marks_[node] = true;
+            marks_.insert(node);
             break;
           }
         }
@@ -40,12 +39,12 @@ class Between {
     std::sort(order_.begin(), order_.end(), [](Node* a, Node* b) { return a->serial() > b->serial(); });
   }
 
-  bool contains(const Node* node) const { return marks_.contains(const_cast<Node*>(node)); }
+  bool contains(const Node* node) const { return marks_.contains(node); }
   /// Reachable ones, each after everything that was made from it.
   const std::vector<Node*>& order() const { return order_; }
 
  private:
-  std::unordered_map<Node*, bool> marks_, visited_;
+  std::unordered_set<const Node*> marks_;
   std::vector<Node*> order_;
 };
 
@@ -185,7 +184,8 @@ std::vector<Var> gradients(const Graph& graph, const Var& output, const Var& see
   Node* root = from_handle(output.node());
   std::vector<Node*> targets;
   for (const Var& variable : by) targets.push_back(from_handle(variable.node()));
-  const Between between(root, targets);
+  const std::unordered_set<const Node*> wanted(targets.begin(), targets.end());
+  const Between between(root, wanted);
   if (seed && value_of(seed).shape() != root->value().shape()) {
     throw OperandError("the seed of a gradient has the shape " + to_string(value_of(seed).shape()) +
                        ", the output " + to_string(root->value().shape()));
@@ -200,7 +200,7 @@ std::vector<Var> gradients(const Graph& graph, const Var& output, const Var& see
     if (sum == sums.end()) continue;
     const Var gradient = sum->second.take(graph);
     sums.erase(sum);
-    if (std::find(targets.begin(), targets.end(), node) != targets.end()) found[node] = gradient;
+    if (wanted.contains(node)) found[node] = gradient;
     if (node->history() == nullptr) continue;
     const auto& inputs = node->history()->inputs;
     if (const auto slice = pass.slice_of(node)) {

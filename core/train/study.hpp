@@ -11,7 +11,7 @@ namespace attnlab::train {
 
 struct Study {
   config::TrainPlan plan;
-  std::unique_ptr<data::TokenSource> source;  ///< null where only the model was asked for
+  std::unique_ptr<data::TokenSource> source;  ///< of the task
   std::optional<data::Tokeniser> tokeniser;   ///< none: the task has no text form
   std::unique_ptr<model::Gpt> model;          ///< with first values drawn from the seed
   std::vector<std::string> warnings;          ///< of plugins
