@@ -3,12 +3,14 @@
 #include <attnlab/scheme.hpp>
 
 #include "core/config/layer_plan.hpp"
+#include "tests/support/documents.hpp"
 #include "tests/unit/plugin_test_support.hpp"
 
 namespace attnlab::config {
 namespace {
 
 using io::Json;
+using test::document_of;
 
 struct Keeps : attnlab::AttentionScheme {
   int64_t rank = 3;
@@ -23,13 +25,6 @@ ATTNLAB_STATIC_PLUGIN(schemes, Keeps);
 const plugin::Catalog& catalog() {
   static const plugin::Catalog instance = plugin::catalog_of(schemes);
   return instance;
-}
-
-Document document_of(const Json& json) {
-  Document document;
-  for (const auto& item : json.items())
-    document.set("/" + escape(item.key()), item.value(), {"test.json", "/data"});
-  return document;
 }
 
 Json layer_with(const std::string& members) {

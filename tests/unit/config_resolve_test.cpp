@@ -3,6 +3,7 @@
 
 #include "core/config/run_plan.hpp"
 #include "core/config/schema.hpp"
+#include "tests/support/documents.hpp"
 #include "tests/unit/plugin_test_support.hpp"
 
 namespace attnlab::config {
@@ -10,6 +11,7 @@ namespace {
 
 using io::Json;
 using plugin::Size;
+using test::document_of;
 
 enum class Shape { round, square };
 
@@ -84,13 +86,6 @@ ATTNLAB_STATIC_PLUGIN(own_share_method, OwnShare);
 const plugin::Catalog& catalog() {
   static const plugin::Catalog instance = plugin::catalog_of(methods);
   return instance;
-}
-
-Document document_of(const Json& json) {
-  Document document;
-  for (const auto& item : json.items())
-    document.set("/" + escape(item.key()), item.value(), {"test.json", "/data"});
-  return document;
 }
 
 /// A config with one stage, or with other members than the usual ones.
