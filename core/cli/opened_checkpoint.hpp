@@ -1,10 +1,12 @@
 // A checkpoint with its config and model, for the commands that look at one.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 
 #include "core/cli/command.hpp"
+#include "core/plugin/crash.hpp"
 #include "core/train/checkpoint.hpp"
 #include "core/train/study.hpp"
 
@@ -19,6 +21,8 @@ struct OpenedCheckpoint {
   config::Document document;
   plugin::Catalog catalog;
   config::TrainPlan plan;
+  /// As run's: a plugin that does not return from a call for ten minutes hangs.
+  plugin::CallWatch watch{std::chrono::minutes(10)};
   std::unique_ptr<model::Gpt> model;
 
   explicit OpenedCheckpoint(const po::variables_map& values);
