@@ -4,6 +4,8 @@
 #include <deque>
 #include <mutex>
 
+#include "core/graph/flops.hpp"
+
 namespace attnlab::graph {
 namespace {
 
@@ -123,6 +125,7 @@ NodePtr apply_custom(const attnlab_custom_op& table, std::vector<NodePtr> inputs
   if (std::any_of(shape.begin(), shape.end(), [](int64_t extent) { return extent < 0; }))
     throw OperandError("custom op \"" + std::string(from_abi(table.name)) + "\": a result of shape " +
                        to_string(shape));
+  const CountedOp counted(from_abi(table.name));
   Array value(precision, shape);
   describe(value, &result);
   detail::checked([&](attnlab_error* error) {
@@ -237,9 +240,15 @@ NodePtr apply_op(const Graph& graph, const Op& op, std::vector<NodePtr> inputs, 
     if (std::find(op.attributes.begin(), op.attributes.end(), key) == op.attributes.end())
       throw OperandError(name + ": unknown attribute \"" + key + "\"");
   }
+  if (graph.selector != nullptr && op.name == "attend" && attributes.handle("selector") == nullptr) {
+    // Whoever looks at a handle only reads it.
+    attributes = attributes.with("selector", const_cast<void*>(static_cast<const void*>(graph.selector)))
+                     .with("layer", int64_t{graph.layer});
+  }
   const bool any = op.watches || (op.gradient != nullptr &&
                                   std::find(watched.begin(), watched.end(), true) != watched.end());
   try {
+    const CountedOp counted(op.name, arrays, attributes);
     if (op.decompose != nullptr) {
       const bool fused =
           op.evaluate != nullptr &&

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/graph/key_selector.hpp"
 #include "core/graph/node.hpp"
 #include "core/graph/op.hpp"
 
@@ -37,6 +38,9 @@ class Graph {
 
   /// The parameter of this name, or null: asked for by schemes.
   std::function<NodePtr(std::string_view name)> parameter;
+  /// Not null: chooses the keys of every op "attend" that names no selector, as those of layer `layer`.
+  const KeySelector* selector = nullptr;
+  int layer = 0;
   /// Takes what schemes report; `kind` is ATTNLAB_REPORT_....
   std::function<void(int32_t kind, std::string_view name, NodePtr node)> report;
 

@@ -13,7 +13,7 @@ const std::vector<Op>& ops() {
     std::vector<Op> list;
     for (auto family :
          {pointwise_ops, reduction_ops, softmax_ops, shape_ops, index_ops, product_ops, random_ops,
-          linear_ops, norm_ops, loss_ops, position_ops, attention_ops, matrix_ops}) {
+          linear_ops, norm_ops, loss_ops, position_ops, attention_ops, linear_attention_ops, matrix_ops}) {
       for (Op& op : family()) list.push_back(std::move(op));
     }
     return list;

@@ -73,6 +73,7 @@ std::vector<Op> norm_ops();
 std::vector<Op> loss_ops();
 std::vector<Op> position_ops();
 std::vector<Op> attention_ops();
+std::vector<Op> linear_attention_ops();
 std::vector<Op> matrix_ops();
 
 }  // namespace attnlab::graph

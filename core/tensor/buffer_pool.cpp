@@ -1,6 +1,7 @@
 #include "core/tensor/buffer_pool.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cstdlib>
 #include <map>
@@ -58,6 +59,15 @@ class Pool {
   size_t waiting_bytes_ = 0;
 };
 
+std::atomic<uint64_t> in_use{0}, most_in_use{0};
+
+void count_in(size_t size) {
+  const uint64_t now = in_use.fetch_add(size, std::memory_order_relaxed) + size;
+  uint64_t most = most_in_use.load(std::memory_order_relaxed);
+  while (now > most && !most_in_use.compare_exchange_weak(most, now, std::memory_order_relaxed)) {
+  }
+}
+
 Pool& pool() {
   static Pool& forever = *new Pool;  // buffers of static objects outlive any other order
   return forever;
@@ -67,7 +77,20 @@ Pool& pool() {
 
 std::shared_ptr<std::byte> pooled_buffer(size_t bytes) {
   const size_t size = rounded(std::max<size_t>(bytes, 64));
-  return {pool().take(size), [size](std::byte* memory) { pool().give(memory, size); }};
+  std::shared_ptr<std::byte> buffer(pool().take(size), [size](std::byte* memory) {
+    in_use.fetch_sub(size, std::memory_order_relaxed);
+    pool().give(memory, size);
+  });
+  count_in(size);
+  return buffer;
+}
+
+PoolUse pool_use() {
+  return {in_use.load(std::memory_order_relaxed), most_in_use.load(std::memory_order_relaxed)};
+}
+
+void restart_most_in_use() {
+  most_in_use.store(in_use.load(std::memory_order_relaxed), std::memory_order_relaxed);
 }
 
 }  // namespace attnlab::tensor

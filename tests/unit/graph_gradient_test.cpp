@@ -56,6 +56,18 @@ Case attention(const std::string& name, std::vector<Extents> shapes, const Atten
             return attend(x[0], x[1], x[2], with);
           }};
 }
+/// With or without a state of the tokens before; 4 query heads on 2 KV heads, more tokens than two chunks of
+/// the kernel.
+Case linear_attention(const std::string& name, bool with_state, const LinearAttend& options) {
+  const int64_t tokens = with_state ? 7 : 131;
+  std::vector<Extents> shapes = {{2, 4, tokens, 3}, {2, 2, tokens, 3}, {2, 2, tokens, 2}};
+  if (with_state) shapes.insert(shapes.end(), {{2, 2, 3, 2}, {2, 2, 3}});
+  return {"linear_attend_" + name, {"linear_attend"}, std::move(shapes), [options](const Graph&, Inputs x) {
+            LinearAttend with = options;
+            if (x.size() > 3) with.state = x[3], with.key_sum = exp(x[4]);
+            return linear_attend(x[0], x[1], x[2], with);
+          }};
+}
 
 std::vector<Case> make_cases() {
   std::vector<Case> cases = {
@@ -205,6 +217,10 @@ std::vector<Case> make_cases() {
        {"linear_attend"},
        {{1, 2, 4, 3}, {1, 1, 4, 3}, {1, 1, 4, 2}},
        [](const Graph&, Inputs x) { return linear_attend(exp(x[0]), exp(x[1]), x[2]); }},
+      linear_attention("state", true, {.feature_map = "elu+1", .scale = 0.7}),
+      linear_attention("full", true, {.causal = false, .feature_map = "exp"}),
+      linear_attention("plain", false, {.normalise = false, .scale = 0.5}),
+      linear_attention("relu", false, {.causal = false, .normalise = false, .feature_map = "relu"}),
       {"low_rank",
        {"low_rank"},
        {{2, 5, 4}},

@@ -1,10 +1,9 @@
-// Softmax attention, on the kernels of core/kernels/attention, and linear attention.
+// Softmax attention, on the kernels of core/kernels/attention.
 #include <limits>
 
 #include "core/graph/graph.hpp"
 #include "core/graph/op.hpp"
 #include "core/graph/ops/attend.hpp"
-#include "core/graph/runs.hpp"
 #include "core/kernels/attention/backward.hpp"
 #include "core/kernels/attention/dense.hpp"
 #include "core/kernels/table.hpp"
@@ -12,21 +11,13 @@
 namespace attnlab::graph {
 namespace {
 
-/// A view whose channels are adjacent, as the kernels want them.
-template <class T>
-kernels::HeadRows<T> rows_of(T* data, const Array& x) {
-  return {data, x.stride()[0], x.stride()[1], x.stride()[2]};
-}
-kernels::HeadRows<const float> rows_of(const Array& x) {
-  return rows_of(x.data<float>(), x);
-}
-
 bool fuses(std::span<const Array> inputs, const std::vector<bool>& watched, const Attributes& attributes) {
   // Philox draws of a sequence's planes must start at a draw, four numbers each.
   const bool drops = attributes.real("dropout", 0) != 0;
   const bool plain = (inputs.size() < 4 || inputs[3].empty()) && (inputs.size() < 5 || inputs[4].empty());
   const Extents &q = inputs[0].shape(), &k = inputs[1].shape();
   if (drops && (!plain || q.size() != 4 || k.size() != 4 || q[1] * q[2] * k[2] % 4 != 0)) return false;
+  if (attributes.handle("selector") != nullptr) return plain && inputs[0].element() == Element::f32;
   // The backward kernel has no gradient for a bias.
   const bool bias_watched = watched.size() > 3 && watched[3];
   return inputs[0].element() == Element::f32 && attributes.integer("window", 0) == 0 && !bias_watched;
@@ -45,6 +36,7 @@ struct Operands {
 
 Array attend_floats(Evaluation& e) {
   const AttendProblem p(e.input(0).shape(), e.input(1).shape(), e.input(2).shape(), e.attributes);
+  if (p.selector != nullptr) return attend_selected(e, p);
   if (p.dropout > 0) return attend_with_dropout(e, p);
   const Operands o({e.inputs.begin(), e.inputs.end()}, p);
   Array out = by_token(p.batch, p.query_heads, p.queries, p.value_dim);
@@ -66,11 +58,14 @@ std::vector<Var> attend_gradient(const GradientCall& g) {
   std::vector<Array> inputs;
   for (const Var& input : g.inputs) inputs.push_back(input ? value_of(input) : Array());
   const AttendProblem p(inputs[0].shape(), inputs[1].shape(), inputs[2].shape(), g.attributes);
-  if (p.dropout > 0) {
+  if (p.selector != nullptr || p.dropout > 0) {
+    const Array& gradient = value_of(g.gradient);
+    const std::vector<Array> found =
+        p.selector != nullptr
+            ? attend_selected_gradient(p, inputs, value_of(g.output), g.saved, gradient)
+            : attend_with_dropout_gradient(p, inputs[0], inputs[1], inputs[2], g.saved[0], gradient);
     std::vector<Var> results;
-    for (const Array& gradient :
-         attend_with_dropout_gradient(p, inputs[0], inputs[1], inputs[2], g.saved[0], value_of(g.gradient)))
-      results.push_back(leaf(g.gradient, gradient));
+    for (const Array& array : found) results.push_back(leaf(g.gradient, array));
     return results;
   }
   const Operands o(inputs, p);
@@ -123,6 +118,9 @@ Var attend_parts(const std::vector<Var>& inputs, const Attributes& attributes) {
   const Var &q = inputs[0], &k = inputs[1], &v = inputs[2];
   const AttendProblem p(value_of(q).shape(), value_of(k).shape(), value_of(v).shape(), attributes);
   const int64_t group = p.query_heads / p.kv_heads;
+  const bool has_sink = inputs.size() > 4 && inputs[4];
+  if (p.selector != nullptr && ((inputs.size() > 3 && inputs[3]) || has_sink))
+    throw OperandError("a selector goes with neither bias nor sink logits");
   // The query heads of a group are rows of one product with their keys.
   auto grouped = [&](const Var& x, int64_t width) {
     return reshape(x, {p.batch, p.kv_heads, group * p.queries, width});
@@ -131,9 +129,14 @@ Var attend_parts(const std::vector<Var>& inputs, const Attributes& attributes) {
       reshape(matmul(grouped(q, p.head_dim), transpose(k)), {p.batch, p.query_heads, p.queries, p.keys}) *
       p.scale;
   if (inputs.size() > 3 && inputs[3]) logits = logits + inputs[3];
-  if (p.causal || p.window > 0) logits = logits + leaf(q, visibility(p, value_of(q).element()));
+  if (p.selector != nullptr) {
+    const Array operands[] = {value_of(q), value_of(k), value_of(v)};
+    logits = logits + leaf(q, selected_plane(p, operands, value_of(q).element()));
+  } else if (p.causal || p.window > 0) {
+    logits = logits + leaf(q, visibility(p, value_of(q).element()));
+  }
   Var weights;
-  if (inputs.size() > 4 && inputs[4]) {
+  if (has_sink) {
     const Var sink = broadcast(reshape(inputs[4], {1, -1, 1, 1}), {p.batch, p.query_heads, p.queries, 1});
     weights = slice(softmax(concat(logits, sink)), -1, 0, p.keys);
   } else {
@@ -143,24 +146,6 @@ Var attend_parts(const std::vector<Var>& inputs, const Attributes& attributes) {
   return reshape(matmul(grouped(weights, p.keys), v), {p.batch, p.query_heads, p.queries, p.value_dim});
 }
 
-/// Equation 12 of arXiv:2006.16236: phi(q) S / (phi(q) z), S = sum phi(k) v^T and z = sum phi(k) over the
-/// keys that a row sees.
-Var linear_attend_parts(const std::vector<Var>& inputs, const Attributes& attributes) {
-  const Attributes plain{{"causal", attributes.integer("causal", 1)}};
-  const AttendProblem p(value_of(inputs[0]).shape(), value_of(inputs[1]).shape(), value_of(inputs[2]).shape(),
-                        plain);
-  const int64_t group = p.query_heads / p.kv_heads;
-  const Var q = reshape(inputs[0], {p.batch, p.kv_heads, group * p.queries, p.head_dim});
-  Var products = reshape(matmul(q, transpose(inputs[1])), {p.batch, p.query_heads, p.queries, p.keys});
-  if (p.causal) {
-    const Var hidden = leaf(inputs[0], visibility(p, value_of(inputs[0]).element()));
-    products = products * exp(hidden);
-  }
-  const Var weights = products / sum(products, -1);
-  return reshape(matmul(reshape(weights, {p.batch, p.kv_heads, group * p.queries, p.keys}), inputs[2]),
-                 {p.batch, p.query_heads, p.queries, p.value_dim});
-}
-
 }  // namespace
 
 std::vector<Op> attention_ops() {
@@ -168,16 +153,12 @@ std::vector<Op> attention_ops() {
       {.name = "attend",
        .least_inputs = 3,
        .most_inputs = 5,
-       .attributes = {"causal", "scale", "window", "prefix", "selector", "dropout", "dropout_key"},
+       .attributes = {"causal", "scale", "window", "prefix", "dropout", "dropout_key", "selector", "layer",
+                      "selector_key", "dense_when_empty"},
        .evaluate = attend_floats,
        .gradient = attend_gradient,
        .decompose = attend_parts,
        .fuses = fuses},
-      {.name = "linear_attend",
-       .least_inputs = 3,
-       .most_inputs = 3,
-       .attributes = {"causal"},
-       .decompose = linear_attend_parts},
   };
 }
 

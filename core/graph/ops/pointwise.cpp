@@ -4,6 +4,8 @@
 
 #include "core/graph/op.hpp"
 #include "core/graph/runs.hpp"
+#include "core/kernels/layer/layer.hpp"
+#include "core/kernels/table.hpp"
 
 namespace attnlab::graph {
 namespace {
@@ -27,6 +29,16 @@ Array unary(const Evaluation& e, const F& f) {
       }
     });
   });
+  return y;
+}
+
+/// float32 by a kernel, other precisions as above.
+template <class F>
+Array unary(const Evaluation& e, kernels::UnaryFunction function, const F& f) {
+  if (e.input(0).element() != Element::f32) return unary(e, f);
+  const Array x = e.input(0).packed();
+  Array y(Element::f32, x.shape());
+  kernels::unary(kernels::active_table(), {function, x.size(), x.data<float>(), y.mutable_data<float>()});
   return y;
 }
 
@@ -94,12 +106,13 @@ Op binary_op(std::string_view name, Array (*evaluate)(Evaluation&),
 std::vector<Op> unary_ops() {
   using E = Evaluation;
   using G = GradientCall;
+  using K = kernels::UnaryFunction;
   return {
       unary_op(
           "negate", [](E& e) { return unary(e, [](auto x) { return -x; }); },
           [](const G& g) { return Gradients{-g.gradient}; }),
       unary_op(
-          "exp", [](E& e) { return unary(e, [](auto x) { return std::exp(x); }); },
+          "exp", [](E& e) { return unary(e, K::exp, [](auto x) { return std::exp(x); }); },
           [](const G& g) { return Gradients{g.gradient * g.output}; }),
       unary_op(
           "log", [](E& e) { return unary(e, [](auto x) { return std::log(x); }); },
@@ -111,10 +124,10 @@ std::vector<Op> unary_ops() {
           "rsqrt", [](E& e) { return unary(e, [](auto x) { return 1 / std::sqrt(x); }); },
           [](const G& g) { return Gradients{g.gradient * -0.5 * (g.output * g.output * g.output)}; }),
       unary_op(
-          "sigmoid", [](E& e) { return unary(e, [](auto x) { return logistic(x); }); },
+          "sigmoid", [](E& e) { return unary(e, K::sigmoid, [](auto x) { return logistic(x); }); },
           [](const G& g) { return Gradients{g.gradient * (g.output * (1 - g.output))}; }),
       unary_op(
-          "tanh", [](E& e) { return unary(e, [](auto x) { return std::tanh(x); }); },
+          "tanh", [](E& e) { return unary(e, K::tanh, [](auto x) { return std::tanh(x); }); },
           [](const G& g) { return Gradients{g.gradient * (1 - g.output * g.output)}; }),
       unary_op(
           "erf", [](E& e) { return unary(e, [](auto x) { return std::erf(x); }); },
@@ -137,7 +150,7 @@ std::vector<Op> unary_ops() {
           "is_finite", [](E& e) { return unary(e, [](auto x) { return decltype(x)(std::isfinite(x)); }); },
           nullptr),
       unary_op(
-          "silu", [](E& e) { return unary(e, [](auto x) { return x * logistic(x); }); },
+          "silu", [](E& e) { return unary(e, K::silu, [](auto x) { return x * logistic(x); }); },
           [](const G& g) {
             const Var s = sigmoid(g.inputs[0]);
             return Gradients{g.gradient * (s + g.output * (1 - s))};
@@ -146,7 +159,7 @@ std::vector<Op> unary_ops() {
       unary_op(
           "gelu",
           [](E& e) {
-            return unary(e, [](auto x) {
+            return unary(e, K::gelu_erf, [](auto x) {
               using T = decltype(x);
               return x / 2 * (1 + std::erf(x * static_cast<T>(1 / std::numbers::sqrt2)));
             });
@@ -161,7 +174,7 @@ std::vector<Op> unary_ops() {
       unary_op(
           "gelu_tanh",
           [](E& e) {
-            return unary(e, [](auto x) {
+            return unary(e, K::gelu_tanh, [](auto x) {
               using T = decltype(x);
               const T inner = static_cast<T>(std::sqrt(2 / std::numbers::pi)) *
                               (x + static_cast<T>(0.044715) * x * x * x);

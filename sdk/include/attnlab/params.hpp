@@ -9,6 +9,7 @@
 #include <functional>
 #include <initializer_list>
 #include <limits>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -280,6 +281,9 @@ class ParameterBuilder {
   }
   /// Names of an enum's values, in the order 0, 1, 2 ...
   ParameterBuilder& names(std::initializer_list<std::string_view> names) requires std::is_enum_v<Member> {
+    return this->names(std::span(names.begin(), names.size()));
+  }
+  ParameterBuilder& names(std::span<const std::string_view> names) requires std::is_enum_v<Member> {
     auto& list = pool_.text_lists.emplace_back();
     for (auto name : names) list.push_back(pool_.keep(name));
     info_.enum_names = list.data();

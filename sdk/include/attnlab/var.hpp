@@ -226,6 +226,9 @@ inline Var gelu(const Var& x) {
 inline Var maximum(const Var& a, const Var& b) {
   return apply("maximum", {a, b});
 }
+inline Var minimum(const Var& a, const Var& b) {
+  return apply("minimum", {a, b});
+}
 
 /// Batched product of [..., n, m] and [..., m, p].
 inline Var matmul(const Var& a, const Var& b) {
@@ -369,9 +372,14 @@ struct Attend {
   double dropout =
       0;  ///< share of the weights that is dropped, as by `dropout` of their plane with dropout_key
   uint64_t dropout_key = 0;
-  Var bias;           ///< additive, broadcast to [B, Hq, Sq, Sk]
-  Var sink_logit;     ///< [Hq], a term of the denominator without a value
-  Pipeline selector;  ///< maskers that choose the keys of each row
+  Var bias;        ///< additive, broadcast to [B, Hq, Sq, Sk]
+  Var sink_logit;  ///< [Hq], a term of the denominator without a value
+  /// Maskers that choose the keys of each row, with neither window, dropout, bias nor sink logits. Gradients
+  /// flow through the chosen keys, whose weights are 1/p.
+  Pipeline selector;
+  int32_t layer = 0;              ///< for the selector: Context::layer()
+  uint64_t selector_key = 0;      ///< of what the selector draws
+  bool dense_when_empty = false;  ///< a row that selects nothing attends to all it sees; else an error
 };
 /// softmax(scale q k^T + bias) v of q [B, Hq, Sq, d], k [B, Hkv, Sk, d], v [B, Hkv, Sk, dv]; Hkv divides Hq.
 inline Var attend(const Var& q, const Var& k, const Var& v, const Attend& options = {}) {
@@ -382,14 +390,28 @@ inline Var attend(const Var& q, const Var& k, const Var& v, const Attend& option
                 {"prefix", options.prefix},
                 {"dropout", options.dropout},
                 {"dropout_key", options.dropout_key},
-                {"selector", options.selector}});
+                {"selector", options.selector},
+                {"layer", options.layer},
+                {"selector_key", options.selector_key},
+                {"dense_when_empty", options.dense_when_empty}});
 }
 struct LinearAttend {
   bool causal = true;
+  bool normalise = true;                 ///< divide by phi(q) z; a row whose denominator is 0 is 0
+  const char* feature_map = "identity";  ///< phi: "identity", "relu", "elu+1" or "exp"
+  double scale = 1;                      ///< of phi(q)
+  Var state;                             ///< S_0 [B, Hkv, d, dv] of tokens before these; empty: 0
+  Var key_sum;                           ///< z_0 [B, Hkv, d], with `normalise`; empty: 0
 };
-/// phi(q) (phi(k)^T v) / (phi(q) sum phi(k)) of non-negative features.
+/// phi(q) S / (phi(q) z) of q [B, Hq, T, d], k [B, Hkv, T, d] and v [B, Hkv, T, dv], Hkv divides Hq, with
+/// S = S_0 + sum phi(k) v^T and z = z_0 + sum phi(k) over the tokens up to each, or over all (equations 8 to
+/// 12 of arXiv:2006.16236). Chunkwise: O(T (d + 64) dv) a head.
 inline Var linear_attend(const Var& q, const Var& k, const Var& v, const LinearAttend& options = {}) {
-  return apply("linear_attend", {q, k, v}, {{"causal", options.causal}});
+  return apply("linear_attend", {q, k, v, options.state, options.key_sum},
+               {{"causal", options.causal},
+                {"normalise", options.normalise},
+                {"feature_map", options.feature_map},
+                {"scale", options.scale}});
 }
 
 /// [B, T, H d] as [B, H, T, d].
