@@ -268,7 +268,7 @@ Json provenance_of(const LayerInputs& inputs, const LayerPass& pass, const std::
                      {"simd_target", kernels::active_table().target},
                      {"threads", base::thread_count()},
                      {"weights", weights.empty() ? "drawn from the seed" : weights}};
-  provenance["warnings"] = pass.scheme().instance().warnings();
+  provenance["warnings"] = pass.warnings();
   return provenance;
 }
 
@@ -299,7 +299,7 @@ int run(const po::variables_map& values) {
   config::check_operator_keys(plan, document, pass.declaration().is_operator());
   check_inputs(pass, inputs, geometry);
   check_decoding(values, plan, inputs, document);
-  for (const auto& warning : pass.scheme().instance().warnings()) std::cerr << "warning: " << warning << "\n";
+  for (const auto& warning : pass.warnings()) std::cerr << "warning: " << warning << "\n";
   const std::string weights = values.count("weights") != 0 ? values["weights"].as<std::string>() : "";
   if (!weights.empty()) {
     load_weights(pass.parameters(), weights);

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <set>
 
+#include "core/model/pipeline_selector.hpp"
+
 namespace attnlab::cli {
 namespace {
 
@@ -66,8 +68,7 @@ LayerPass::LayerPass(const config::LayerPlan& plan, const plugin::SchemeGeometry
                      const plugin::Catalog& catalog, const config::Document& document, bool heads,
                      graph::Element precision)
     : parameters_(precision), where_(document.where("/attention")), seed_(plan.seed), heads_(heads) {
-  scheme_ = std::make_shared<plugin::Scheme>(catalog, *catalog.find(plan.attention.scheme),
-                                             plan.attention.values, plugin::Usage{"", "attention", where_});
+  scheme_ = model::make_scheme(plan.attention, catalog, document, "attention", warnings_);
   const config::LiftPlan lift = plan.lift.value_or(config::LiftPlan{});
   // Without the host's projections only the scheme's own parameters are there.
   model::ParameterSet lifted(precision);

@@ -46,6 +46,8 @@ class LayerPass {
             graph::Element precision);
 
   const plugin::Scheme& scheme() const { return *scheme_; }
+  /// That loading plugins gave.
+  const std::vector<std::string>& warnings() const { return warnings_; }
   const plugin::SchemeDeclaration& declaration() const { return layer_->declaration(); }
   model::ParameterSet& parameters() { return parameters_; }
   const model::ParameterSet& parameters() const { return parameters_; }
@@ -64,6 +66,7 @@ class LayerPass {
   Var step(const Session& session, model::LayerState& state, std::span<const Var> inputs,
            const plugin::SchemeCall& call) const;
 
+  std::vector<std::string> warnings_;
   std::shared_ptr<const plugin::Scheme> scheme_;
   std::unique_ptr<model::AttentionLayer> layer_;
   model::ParameterSet parameters_;

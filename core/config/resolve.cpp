@@ -136,6 +136,12 @@ StagePlan resolve_stage(const Document& document, const std::string& pointer, co
     unknown_masker(document, pointer, plan.masker, catalog);
   }
   const plugin::Descriptor& method = entry->descriptor;
+  for (const auto& parameter : method.parameters) {
+    if (parameter.type != plugin::ParameterType::pipeline) continue;
+    throw UserError(fmt::format("{} has a pipeline as its parameter \"{}\", which only schemes can have",
+                                method.id, parameter.key),
+                    document.where(pointer), base::Exit::plugin_broken);
+  }
 
   const bool scorer = method.facet == plugin::Facet::scorer;
   const std::string selector = scorer ? wanted_selector(document, pointer, stage, method) : "";
@@ -154,6 +160,8 @@ StagePlan resolve_stage(const Document& document, const std::string& pointer, co
   plan.wants_feedback = method.has(ATTNLAB_NEEDS_FEEDBACK);
   return plan;
 }
+
+}  // namespace
 
 std::vector<StagePlan> resolve_stages(const Document& document, const std::string& pointer, const Json& list,
                                       const plugin::Catalog& catalog) {
@@ -184,8 +192,6 @@ std::vector<StagePlan> resolve_stages(const Document& document, const std::strin
   }
   return stages;
 }
-
-}  // namespace
 
 InputSpec resolve_input(const Document& document) {
   static const Json nothing;
@@ -316,6 +322,28 @@ std::vector<std::string> plugin_folders(const Document& document) {
   return folders;
 }
 
+void resolve_pipelines(const Document& document, const plugin::Catalog& catalog, RunPlan& plan) {
+  static const Json nothing;
+  const Json& pipelines = member(document.root(), "pipelines", nothing);
+  if (!pipelines.is_object() || pipelines.empty()) {
+    Mistake mistake = document.where("/pipelines");
+    if (!pipelines.is_null()) mistake.found = pipelines.dump().substr(0, 80);
+    mistake.allowed = "{\"name\": [stage, ...], ...}; [] is dense attention";
+    if (pipelines.is_array()) mistake.suggestion = "give the list a name: {\"main\": [...]}";
+    throw UserError(pipelines.is_null() ? "the config has no \"pipelines\"" : "a config names its pipelines",
+                    mistake);
+  }
+  for (const auto& item : pipelines.items()) {
+    check_name(item.key(), "pipeline", document.where("/pipelines/" + escape(item.key())));
+  }
+  resolve_pipelines(
+      document, pipelines,
+      [&](const std::string& pointer, const Json& list) {
+        return resolve_stages(document, pointer, list, catalog);
+      },
+      plan);
+}
+
 RunPlan resolve(const Document& document, const plugin::Catalog& catalog) {
   static const Json nothing;
   const Json& root = document.root();
@@ -341,25 +369,7 @@ RunPlan resolve(const Document& document, const plugin::Catalog& catalog) {
   plan.seed = static_cast<uint64_t>(run.at("seed").as<int64_t>());
   plan.plugin_path = plugin_folders(document);
 
-  const Json& pipelines = member(root, "pipelines", nothing);
-  if (!pipelines.is_object() || pipelines.empty()) {
-    Mistake mistake = document.where("/pipelines");
-    if (!pipelines.is_null()) mistake.found = pipelines.dump().substr(0, 80);
-    mistake.allowed = "{\"name\": [stage, ...], ...}; [] is dense attention";
-    if (pipelines.is_array()) mistake.suggestion = "give the list a name: {\"main\": [...]}";
-    throw UserError(pipelines.is_null() ? "the config has no \"pipelines\"" : "a config names its pipelines",
-                    mistake);
-  }
-  for (const auto& item : pipelines.items()) {
-    check_name(item.key(), "pipeline", document.where("/pipelines/" + escape(item.key())));
-  }
-  resolve_pipelines(
-      document, pipelines,
-      [&](const std::string& pointer, const Json& list) {
-        return resolve_stages(document, pointer, list, catalog);
-      },
-      plan);
-
+  resolve_pipelines(document, catalog, plan);
   plan.attention = resolve_attention(document);
   if (plan.mode == Mode::decode && plan.attention.causal == false) {
     Mistake mistake = document.where("/attention/causal");

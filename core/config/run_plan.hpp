@@ -86,6 +86,13 @@ std::vector<std::string> plugin_folders(const Document& document);
 InputSpec resolve_input(const Document& document);
 AttentionPlan resolve_attention(const Document& document);
 
+/// The stages of the list at `pointer`. Throws UserError.
+std::vector<StagePlan> resolve_stages(const Document& document, const std::string& pointer,
+                                      const io::Json& list, const plugin::Catalog& catalog);
+
+/// "pipelines" alone, into `plan`: for commands that bring their own queries. Throws UserError.
+void resolve_pipelines(const Document& document, const plugin::Catalog& catalog, RunPlan& plan);
+
 /// Validates the whole document against the catalog and fills in the defaults. Throws UserError for the first
 /// mistake; an unknown masker is Exit::plugin_missing.
 RunPlan resolve(const Document& document, const plugin::Catalog& catalog);

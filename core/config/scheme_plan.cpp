@@ -63,8 +63,18 @@ SchemePlan resolve_scheme(const Document& document, const std::string& pointer,
     }
     return std::string();
   });
-  for (const auto& parameter : method.parameters)
+  for (const auto& parameter : method.parameters) {
     plan.values.push_back(parameter.fixed ? parameter.default_value : values.at(parameter.key));
+    auto* list = std::get_if<plugin::StageList>(&plan.values.back().data);
+    if (list == nullptr) continue;
+    PipelinePlan pipeline;
+    pipeline.name = parameter.key;
+    pipeline.stages = resolve_stages(document, pointer + "/" + parameter.key, list->stages, catalog);
+    list->stages = Json::array();
+    for (const StagePlan& stage : pipeline.stages)
+      list->stages.push_back(to_json(stage, catalog.find(stage.masker)->descriptor));
+    plan.pipelines.emplace(plan.values.size() - 1, std::move(pipeline));
+  }
   return plan;
 }
 

@@ -72,6 +72,10 @@ class Gpt {
   ParameterSet& parameters() { return parameters_; }
   const ParameterSet& parameters() const { return parameters_; }
   const std::vector<AttentionLayer>& layers() const { return layers_; }
+  /// See AttentionLayer::select_keys.
+  void select_keys(int64_t layer, std::shared_ptr<const graph::KeySelector> selector) {
+    layers_.at(static_cast<size_t>(layer)).select_keys(std::move(selector));
+  }
 
   /// `training`: gradients will be asked for and dropout drops; `rng_key` then decides what.
   Pass forward(const TokenBlock& input, bool training = false, uint64_t rng_key = 0) const;

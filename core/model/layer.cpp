@@ -103,6 +103,8 @@ LayerGraph::LayerGraph(graph::Element precision, const AttentionLayer& layer, co
   graph_.parameter = [&parameters, prefix = layer.prefix()](std::string_view name) {
     return parameters.find(prefix + std::string(name));
   };
+  graph_.selector = layer.selector();
+  graph_.layer = layer.geometry().layer;
   graph_.report = [this, &reports, index = layer.geometry().layer](int32_t kind, std::string_view name,
                                                                    const graph::NodePtr& node) {
     reports.push_back({kind, index, std::string(name), graph_.share(node.get())});

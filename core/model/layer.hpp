@@ -40,6 +40,11 @@ class AttentionLayer {
   const plugin::SchemeGeometry& geometry() const { return geometry_; }
   const std::string& prefix() const { return prefix_; }
 
+  /// From now on the keys of the scheme's softmax attention are chosen by `selector`; null: by the scheme.
+  /// Not while a pass runs.
+  void select_keys(std::shared_ptr<const graph::KeySelector> selector) { selector_ = std::move(selector); }
+  const graph::KeySelector* selector() const { return selector_.get(); }
+
   /// `graph` must find parameters by their names in the scheme: see LayerGraph.
   Var forward(const graph::Graph& graph, const plugin::SchemeCall& call, std::span<const Var> inputs) const;
   /// The scheme's step on `state`, which advances; recomputed from the inputs kept there when it has none.
@@ -54,6 +59,7 @@ class AttentionLayer {
   Lift lift_;
   std::string prefix_;
   plugin::SchemeDeclaration declaration_;
+  std::shared_ptr<const graph::KeySelector> selector_;
 };
 
 /// The graph in which one layer runs: it finds the layer's parameters and collects its reports. Outlives the

@@ -33,6 +33,7 @@ Instance::Instance(const Catalog& catalog, const CatalogEntry& entry, const std:
                    const Usage& usage)
     : descriptor_(entry.descriptor),
       where_(usage.where),
+      values_(values),
       callee_(
           new Callee{base::escape_unprintable(entry.file), entry.descriptor.id, usage.pipeline, usage.stage}),
       host_(std::make_unique<HostContext>(usage.stage)) {

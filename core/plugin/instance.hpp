@@ -65,6 +65,7 @@ class Instance final {
   Descriptor descriptor_;
   base::Mistake where_;
   std::vector<std::string> warnings_;
+  std::vector<Value> values_;  // keeps the pipelines among them alive
   // In memory of their own: calls refer to them, and this object may move.
   std::unique_ptr<const Callee> callee_;
   std::unique_ptr<HostContext> host_;

@@ -208,7 +208,8 @@ Value parse_value(const Parameter& p, const Json& json, const Mistake& where) {
       return {items};
     }
     case ParameterType::pipeline:
-      break;
+      if (!json.is_array()) wrong_type();
+      return {StageList{json, nullptr}};
   }
   wrong_type();
   return {};

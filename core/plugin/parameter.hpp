@@ -43,10 +43,18 @@ struct Size {
   bool operator==(const Size&) const = default;
 };
 
+/// A list of stages that a scheme's parameter holds.
+struct StageList {
+  io::Json stages = io::Json::array();  ///< as a config writes them
+  /// What runs them, a graph::KeySelector of the host; null until the scheme is made.
+  std::shared_ptr<const void> selector;
+  bool operator==(const StageList& other) const { return stages == other.stages; }
+};
+
 /// A parameter's value. Monostate: the user gave none and there is no default. Strings hold STRING, ENUM and
 /// PATH.
 struct Value {
-  std::variant<std::monostate, bool, int64_t, double, std::string, Size, std::vector<Value>> data;
+  std::variant<std::monostate, bool, int64_t, double, std::string, Size, StageList, std::vector<Value>> data;
 
   bool is_set() const { return !std::holds_alternative<std::monostate>(data); }
   /// Undefined for another alternative: values are validated before they are read.

@@ -83,6 +83,7 @@ Json to_json(const Value& value) {
       std::string text = percent(v.fraction);
       return text.empty() ? Json(v.fraction) : Json(text);
     }
+    Json operator()(const StageList& v) const { return v.stages; }
     Json operator()(const std::vector<Value>& v) const {
       Json list = Json::array();
       for (const auto& item : v) list.push_back(to_json(item));
@@ -198,6 +199,9 @@ attnlab_value ValuePack::pack(ParameterType type, const Parameter& parameter, co
     const auto& names = parameter.enum_names;
     result.integer = std::find(names.begin(), names.end(), kept) - names.begin();
   }
+  // The ABI's handle is not const; a plugin only passes it on.
+  if (const auto* list = std::get_if<StageList>(&value.data))
+    result.handle = const_cast<void*>(list->selector.get());
   if (const auto* items = std::get_if<std::vector<Value>>(&value.data)) {
     auto& list = *lists_.emplace_back(std::make_unique<std::vector<attnlab_value>>());
     for (const auto& item : *items) list.push_back(pack(parameter.item_type, parameter, item));

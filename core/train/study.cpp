@@ -7,6 +7,7 @@
 
 #include "core/data/recall_task.hpp"
 #include "core/data/text.hpp"
+#include "core/model/pipeline_selector.hpp"
 
 namespace attnlab::train {
 namespace {
@@ -82,10 +83,8 @@ std::unique_ptr<model::Gpt> make_model(const config::TrainPlan& plan, const plug
       schemes.push_back(schemes.back());
       continue;
     }
-    schemes.push_back(std::make_shared<plugin::Scheme>(
-        catalog, *catalog.find(scheme.scheme), scheme.values,
-        plugin::Usage{"", fmt::format("attention {}", layer), document.where(scheme.pointer)}));
-    for (const std::string& warning : schemes.back()->instance().warnings()) warnings.push_back(warning);
+    schemes.push_back(
+        model::make_scheme(scheme, catalog, document, fmt::format("attention {}", layer), warnings));
   }
   auto model = std::make_unique<model::Gpt>(shape_of(plan.model, vocabulary), schemes, precision);
   model->parameters().initialise(plan.seed, plan.model.layers);
@@ -103,7 +102,7 @@ Study make_study(const config::TrainPlan& plan, const plugin::Catalog& catalog,
   return study;
 }
 
-void require_causality(const model::Gpt& model, const config::Document& document) {
+bool is_causal(const model::Gpt& model) {
   const int64_t tokens = model.shape().block, vocabulary = model.shape().vocabulary;
   std::vector<int64_t> ids(static_cast<size_t>(tokens));
   attnlab::Philox random(1);
@@ -114,7 +113,11 @@ void require_causality(const model::Gpt& model, const config::Document& document
     ids[static_cast<size_t>(t)] = (ids[static_cast<size_t>(t)] + 1) % vocabulary;
   const graph::Array after = graph::value_of(model.forward({1, tokens, ids}).logits).packed();
   const size_t bytes = static_cast<size_t>(half * vocabulary) * graph::size_of(before.element());
-  if (std::memcmp(before.data<std::byte>(), after.data<std::byte>(), bytes) == 0) return;
+  return std::memcmp(before.data<std::byte>(), after.data<std::byte>(), bytes) == 0;
+}
+
+void require_causality(const model::Gpt& model, const config::Document& document) {
+  if (is_causal(model)) return;
   base::Mistake mistake = document.where("/attention");
   mistake.allowed = "schemes whose outputs depend on no later token";
   mistake.suggestion =

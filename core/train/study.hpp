@@ -29,8 +29,11 @@ std::unique_ptr<model::Gpt> make_model(const config::TrainPlan& plan, const plug
                                        graph::Element precision, std::vector<std::string>& warnings);
 TrainOptions options_of(const config::TrainPlan& plan);
 
+/// Whether the model's logits at some positions keep their bits when later tokens change. Costs two forwards
+/// of one window.
+bool is_causal(const model::Gpt& model);
 /// Throws UserError when the model's logits at some positions change with later tokens: its loss would be no
-/// language model's. Costs two forwards of one window.
+/// language model's.
 void require_causality(const model::Gpt& model, const config::Document& document);
 
 }  // namespace attnlab::train

@@ -7,6 +7,7 @@
 
 #include "core/config/scheme_plan.hpp"
 #include "core/model/layer.hpp"
+#include "core/model/pipeline_selector.hpp"
 #include "tests/support/catalog.hpp"
 
 namespace attnlab::test {
@@ -21,8 +22,8 @@ class TestLayer {
     config::Document document;
     document.set("/attention", attention, {});
     const config::SchemePlan plan = config::resolve_scheme(document, "/attention", from);
-    scheme = std::make_shared<plugin::Scheme>(from, *from.find(plan.scheme), plan.values,
-                                              plugin::Usage{"", "attention", document.where("/attention")});
+    std::vector<std::string> warnings;
+    scheme = model::make_scheme(plan, from, document, "attention", warnings);
     layer = std::make_unique<model::AttentionLayer>(scheme, geometry, lift, "", parameters);
     parameters.initialise(3, 1);
   }

@@ -172,8 +172,11 @@ TEST(PluginParseValue, ListsNameTheItem) {
                {{"[0, \"50%\"]", {std::vector<Value>{count(0), share(0.5)}}}}, {"[0, 1.5]"});
 }
 
-TEST(PluginParseValue, PipelinesAreNotValuesOfMaskers) {
-  expect_table(of_type(ParameterType::pipeline), {}, {"[]", "\"main\"", "null"});
+TEST(PluginParseValue, PipelinesAreLists) {
+  expect_table(of_type(ParameterType::pipeline),
+               {{"[]", {StageList{}}},
+                {R"([{"masker": "sink"}])", {StageList{Json::parse(R"([{"masker": "sink"}])"), nullptr}}}},
+               {"{}", "\"main\"", "null"});
 }
 
 TEST(PluginParseValue, LongValuesAreShortenedInErrors) {

@@ -158,7 +158,14 @@ struct MultiHeadAttention : attnlab::AttentionScheme {
       v = apply("low_rank", {v}, {{"rank", svd_rank == 0 ? most : std::min(svd_rank, most)}});
     }
     const bool causal = ctx.causal() && !inputs.key;
-    return finished(ctx, s, inputs.x, attended(ctx, s, q, k, v, causal));
+    const Var o = attended(ctx, s, q, k, v, causal);
+    // Of another sequence nothing is decoded, nor are values cut over the whole one.
+    if (!inputs.key && svd == ValueSvd::none) {
+      ctx.report_metric("state_elements", ctx.constant(0));
+      ctx.report_metric("state_elements_per_token",
+                        ctx.constant(static_cast<double>(s.k_width() + s.v_width())));
+    }
+    return finished(ctx, s, inputs.x, o);
   }
 
   Var step(attnlab::Context& ctx, attnlab::State& state, attnlab::LayerInputs inputs) const {

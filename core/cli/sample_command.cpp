@@ -1,4 +1,4 @@
-// attnlab sample and attnlab eval: what can be done with a checkpoint.
+// attnlab sample: text of a trained model.
 #include <fmt/core.h>
 
 #include <chrono>
@@ -79,34 +79,6 @@ int run_sample(const po::variables_map& values) {
   return interrupted() ? static_cast<int>(base::Exit::interrupted) : 0;
 }
 
-void eval_options(po::options_description& table) {
-  add_evaluation_options(table);
-  add_checkpoint_options(table);
-}
-
-int run_eval(const po::variables_map& values) {
-  simd_option(values);
-  const base::ThreadLimit threads(thread_option(values));
-  const bool json = wants_json(values);
-  OpenedCheckpoint opened(values);
-  const auto source = opened.open_task(values);
-  if (!opened.plan.allow_noncausal) train::require_causality(*opened.model, opened.document);
-  const train::Trainer trainer(*opened.model, *source, train::options_of(opened.plan));
-  const train::Evaluation e = trainer.evaluate();
-  if (json) {
-    std::cout << Json{{"loss", e.loss},
-                      {"accuracy", e.accuracy},
-                      {"targets", e.targets},
-                      {"steps", opened.checkpoint.info().steps}}
-                     .dump(2)
-              << "\n";
-  } else {
-    fmt::print("validation loss {:.4f}   accuracy {:.1f} %   {} targets, after {} steps\n", e.loss,
-               100 * e.accuracy, e.targets, opened.checkpoint.info().steps);
-  }
-  return 0;
-}
-
 }  // namespace
 
 Command sample_command() {
@@ -119,20 +91,6 @@ Command sample_command() {
           "state, token by token. The same seed gives the same text.",
       .options = sample_options,
       .run = run_sample,
-      .min_arguments = 1,
-      .max_arguments = 1};
-}
-
-Command eval_command() {
-  return {
-      .name = "eval",
-      .arguments = "CHECKPOINT",
-      .summary = "Evaluate a trained model on the held-out part of its task.",
-      .details =
-          "CHECKPOINT is a checkpoint.safetensors or the folder of a training run. The sweep counts each\n"
-          "held-out token once and is the same for all models of a task.",
-      .options = eval_options,
-      .run = run_eval,
       .min_arguments = 1,
       .max_arguments = 1};
 }
