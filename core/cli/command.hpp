@@ -82,6 +82,7 @@ Command run_command();
 Command run_child_command();
 Command bench_command();
 Command train_command();
+Command compare_command();
 Command sample_command();
 Command eval_command();
 Command routing_command();

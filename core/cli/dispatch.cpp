@@ -34,7 +34,8 @@ std::string general_help() {
       "  help [COMMAND]               this text, or all about a command\n"
       "  version                      version of attnlab and its plugin ABI\n\n"
       "exit codes: 0 ok, 1 failed, 2 usage or invalid config, 3 plugin missing or incompatible,\n"
-      "            4 plugin broke its contract or crashed, 6 threshold not met, 130 interrupted\n";
+      "            4 plugin broke its contract or crashed, 5 some trials failed, 6 threshold not met,\n"
+      "            130 interrupted\n";
   return text;
 }
 

@@ -3,6 +3,9 @@
 #include <attnlab/philox.hpp>
 
 #include <algorithm>
+#include <cmath>
+
+#include "core/base/parallel.hpp"
 
 namespace attnlab::train {
 namespace {
@@ -50,6 +53,32 @@ Hits count_hits(const Array& logits, const std::vector<int64_t>& targets) {
     hits.right += std::max_element(values, values + classes) - values == targets[row] ? 1 : 0;
   }
   return hits;
+}
+
+/// Appends the windows of a batch to the evaluation.
+void add_windows(const Array& logits, const data::TokenBatch& batch, Evaluation& evaluation) {
+  const Array packed = logits.packed();
+  const int64_t classes = packed.extent(-1);
+  const auto first = evaluation.window_losses.size();
+  evaluation.window_losses.resize(first + static_cast<size_t>(batch.batch));
+  evaluation.window_targets.resize(evaluation.window_losses.size());
+  base::parallel_for(batch.batch, [&](int64_t window, int) {
+    double sum = 0;
+    int64_t targets = 0;
+    for (int64_t row = window * batch.tokens; row < (window + 1) * batch.tokens; ++row) {
+      const int64_t target = batch.targets[static_cast<size_t>(row)];
+      if (target < 0) continue;
+      const float* values = packed.data<float>() + row * classes;
+      const double most = *std::max_element(values, values + classes);
+      double mass = 0;
+      for (int64_t c = 0; c < classes; ++c) mass += std::exp(values[c] - most);
+      sum += most + std::log(mass) - values[target];
+      ++targets;
+    }
+    const size_t at = first + static_cast<size_t>(window);
+    evaluation.window_losses[at] = targets == 0 ? 0 : sum / static_cast<double>(targets);
+    evaluation.window_targets[at] = targets;
+  });
 }
 
 }  // namespace
@@ -103,7 +132,7 @@ StepRecord Trainer::step() {
   return record;
 }
 
-Evaluation Trainer::evaluate() const {
+Evaluation Trainer::evaluate(bool by_window) const {
   Evaluation result;
   double sum = 0;
   Hits hits;
@@ -111,7 +140,9 @@ Evaluation Trainer::evaluate() const {
     const int64_t count = std::min(options_.evaluate_batch, source_.evaluation_windows() - first);
     const data::TokenBatch batch = source_.evaluation(first, count);
     const model::Pass pass = model_.forward(block_of(batch));
-    const Hits here = count_hits(value_of(pass.logits).as(Element::f32), batch.targets);
+    const Array logits = value_of(pass.logits).as(Element::f32);
+    const Hits here = count_hits(logits, batch.targets);
+    if (by_window) add_windows(logits, batch, result);
     const Var targets = pass.graph->constant(integers(batch.targets, {batch.batch, batch.tokens}));
     sum += value_of(cross_entropy(pass.logits, targets)).scalar() * static_cast<double>(here.targets);
     hits.right += here.right, hits.targets += here.targets;

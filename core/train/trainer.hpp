@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "core/data/token_source.hpp"
 #include "core/model/gpt.hpp"
@@ -35,6 +36,10 @@ struct Evaluation {
   double loss = 0;      ///< mean cross-entropy over all targets of the sweep
   double accuracy = 0;  ///< share of targets whose class has the largest logit
   int64_t targets = 0;
+  /// Of each window of the sweep, where asked for: mean cross-entropy of its targets, 0 where it has none,
+  /// and how many it has.
+  std::vector<double> window_losses{};
+  std::vector<int64_t> window_targets{};
 };
 
 /// Each step is a function of parameters, moments, seed and step number, so that a run resumed from these
@@ -46,7 +51,7 @@ class Trainer {
 
   StepRecord step();
   /// The full fixed sweep, the same for every model on the same source.
-  Evaluation evaluate() const;
+  Evaluation evaluate(bool by_window = false) const;
 
   /// Steps taken.
   int64_t steps() const { return steps_; }

@@ -5,7 +5,9 @@
 #include <filesystem>
 #include <regex>
 
+#include "core/config/compare_plan.hpp"
 #include "core/config/layer_plan.hpp"
+#include "core/config/operators_plan.hpp"
 #include "core/config/train_plan.hpp"
 #include "core/io/atomic_file.hpp"
 #include "tests/support/catalog.hpp"
@@ -61,6 +63,14 @@ TEST(Documents, CommittedConfigsAreValid) {
     }
     if (folder == "train") {
       EXPECT_NO_THROW(config::resolve_training(document, catalog())) << file;
+      continue;
+    }
+    if (folder == "compare") {
+      EXPECT_NO_THROW(config::resolve_comparison(document, catalog())) << file;
+      continue;
+    }
+    if (folder == "operators") {
+      EXPECT_NO_THROW(config::resolve_operators(document, catalog())) << file;
       continue;
     }
     // Files made to be extended have no input of their own.
