@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "core/report/axis.hpp"
 #include "core/report/svg.hpp"
@@ -13,7 +14,7 @@ namespace attnlab::report {
 namespace {
 
 constexpr size_t colors = 6;
-constexpr double label_height = 15;
+constexpr double label_height = 15, word_width = 36;
 constexpr int name_width = 18;
 
 std::string class_of(size_t color) {
@@ -130,13 +131,16 @@ class Drawing {
     std::stable_sort(sorted.begin(), sorted.end(),
                      [](const ChartMark* a, const ChartMark* b) { return a->x < b->x; });
     std::string svg;
-    // Words of marks that are near stand one above the other.
-    double last = -1e9, height = 0;
+    std::vector<std::pair<double, double>> words;  ///< places taken
     for (const ChartMark* mark : sorted) {
       const double x = x_.at(mark->x), y = y_.at(mark->y);
-      height = x - last < 60 ? height + label_height : 0;
-      last = x;
-      const double base = std::max(y - 12 - height, top_ + 10);
+      double base = y - 12;
+      const auto taken = [&](const auto& other) {
+        return std::abs(other.first - x) < word_width && std::abs(other.second - base) < label_height - 1;
+      };
+      while (base > top_ + 2 * label_height && std::any_of(words.begin(), words.end(), taken))
+        base -= label_height;
+      words.emplace_back(x, base);
       svg += fmt::format(
           R"(<g class="{}"><circle class="ring" cx="{}" cy="{}" r="7"><title>{}</title></circle>)",
           class_of(mark->color), px(x), px(y), html_text(mark->tip));
@@ -147,7 +151,7 @@ class Drawing {
   }
 
   const Chart& chart_;
-  double left_ = 74, top_ = 12, right_, bottom_;
+  double left_ = 86, top_ = 12, right_, bottom_;
   LogAxis x_, y_;
 };
 

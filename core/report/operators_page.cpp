@@ -127,7 +127,7 @@ std::string decay_section(const OperatorsRecord& record) {
   const int64_t tokens = record.spectra.back().tokens;
   Chart chart;
   chart.title = fmt::format("Singular values, {} tokens", tokens);
-  chart.x_name = "i (log)", chart.y_name = "σ_i / σ_1 (log)";
+  chart.x_name = "i (log)", chart.y_name = "σᵢ / σ₁ (log)";
   chart.y_label = [](double value) { return number(value, 1); };
   for (double tick = 1; tick <= static_cast<double>(tokens); tick *= 2) chart.x_ticks.push_back(tick);
   for (const OperatorSpectrum& s : record.spectra) {
