@@ -116,7 +116,7 @@ void print_table(const train::Evaluation& own, const std::vector<Outcome>& outco
   fmt::print("validation loss {:.4f}   accuracy {:.1f} %   {} targets, after {} steps\n", own.loss,
              100 * own.accuracy, own.targets, steps);
   if (outcomes.empty()) return;
-  size_t width = 8;
+  size_t width = std::string_view("as trained").size();
   for (const Outcome& outcome : outcomes) width = std::max(width, outcome.name.size());
   fmt::print("\n{:<{}}  {:>9}  {:>8}  {:>10}  {:>10}  {:>10}\n", "pipeline", width, "density", "loss",
              "increase", "perplexity", "accuracy");
