@@ -6,7 +6,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
-#include <set>
 
 #include "core/base/hash.hpp"
 #include "core/base/parallel.hpp"
@@ -17,6 +16,7 @@
 #include "core/cli/result_folder.hpp"
 #include "core/io/atomic_file.hpp"
 #include "core/measure/experiment.hpp"
+#include "core/measure/identity.hpp"
 #include "core/measure/machine.hpp"
 #include "core/plugin/crash.hpp"
 #include "core/report/report.hpp"
@@ -74,72 +74,14 @@ measure::DumpChoice parse_dump(const po::variables_map& values) {
   return choice;
 }
 
-/// Files whose content decides the result.
-struct Inputs {
-  Json data, plugins;
-};
-
-/// Calls visit(pipeline, stage index, key, file) for each file that a stage's parameter names.
-template <class Visit>
-void for_each_stage_file(const config::RunPlan& plan, const plugin::Catalog& catalog, const Visit& visit) {
-  for (const auto& pipeline : plan.pipelines) {
-    for (size_t i = 0; i < pipeline.stages.size(); ++i) {
-      const auto& parameters = catalog.find(pipeline.stages[i].masker)->descriptor.parameters;
-      for (size_t p = 0; p < parameters.size(); ++p) {
-        const auto* path = std::get_if<std::string>(&pipeline.stages[i].values[p].data);
-        if (parameters[p].type == plugin::ParameterType::path && path != nullptr &&
-            fs::is_regular_file(*path))
-          visit(pipeline, i, parameters[p].key, *path);
-      }
+/// The hash that `described` files, lists as measure::describe_files gives them, hold of a file.
+std::string described_hash(const std::vector<const Json*>& described, const std::string& path) {
+  for (const Json* files : described) {
+    for (const auto& file : *files) {
+      if (file["path"] == path) return file["hash"].get<std::string>();
     }
   }
-}
-
-Inputs describe_inputs(const config::RunPlan& plan, const plugin::Catalog& catalog,
-                       const data::Source& source) {
-  std::set<std::string> files;
-  for (const auto& pipeline : plan.pipelines) {
-    for (const auto& stage : pipeline.stages) files.insert(catalog.find(stage.masker)->file);
-  }
-  std::vector<std::string> data = source.files();
-  for_each_stage_file(plan, catalog, [&](const auto&, size_t, const auto&, const std::string& file) {
-    if (std::find(data.begin(), data.end(), file) == data.end()) data.push_back(file);
-  });
-  return {measure::describe_files(data), measure::describe_files({files.begin(), files.end()})};
-}
-
-/// Replaces text that equals `from`, anywhere in the document. Documents have bounded depth.
-void replace_text(Json& json, const std::string& from, const std::string& to) {
-  if (json.is_string() && json.get_ref<const std::string&>() == from) json = to;
-  if (!json.is_structured()) return;
-  for (auto& item : json) replace_text(item, from, to);
-}
-
-/// A content hash: equal for equal results, wherever the files lie and however many threads run.
-std::string run_id(const config::RunPlan& plan, const plugin::Catalog& catalog, const Json& resolved,
-                   const Inputs& inputs) {
-  Json identity = resolved;
-  for (const char* path : {"trace", "npz", "safetensors"}) identity["input"].erase(path);
-  for (const char* name : {"title", "plugin_path"}) identity.erase(name);
-  for_each_stage_file(plan, catalog, [&](const auto&, size_t, const auto&, const std::string& file) {
-    replace_text(identity["pipelines"], file, base::hash_file(file));
-  });
-  identity["files"] = Json::array();
-  for (const auto* list : {&inputs.data, &inputs.plugins}) {
-    for (const auto& file : *list) identity["files"].push_back(file["hash"]);
-  }
-  identity["version"] = ATTNLAB_VERSION;
-  return base::hash_hex(identity.dump());
-}
-
-Json resolved_json(const config::RunPlan& plan, const plugin::Catalog& catalog, const data::Source& source) {
-  // Filled in before it is written, so that the key order, and with it the run id, survives a run of
-  // resolved.json.
-  const auto attention = measure::attention_options(plan, source);
-  config::RunPlan complete = plan;
-  complete.attention.causal = attention.causal;
-  complete.attention.scale = double{attention.scale};
-  return to_json(complete, catalog);
+  return base::hash_file(path);
 }
 
 int terminal_width() {
@@ -229,9 +171,13 @@ int run(const po::variables_map& values) {
     pipeline.check_geometry(measure::wanted_layers(active, *source), source->geometry());
   }
 
-  const Json resolved = resolved_json(plan, catalog, *source);
-  const Inputs inputs = describe_inputs(plan, catalog, *source);
-  const std::string id = run_id(plan, catalog, resolved, inputs);
+  const Json resolved = measure::complete_config(plan, catalog, *source);
+  const measure::InputFiles files = measure::input_files(plan, catalog, *source);
+  const Json data_files = measure::describe_files(files.data);
+  const Json plugin_files = measure::describe_files(files.plugins);
+  const std::string id = measure::run_id(plan, catalog, resolved, files, [&](const std::string& path) {
+    return described_hash({&data_files, &plugin_files}, path);
+  });
   const std::string title = plan.title.empty() ? fs::path(document.path()).stem().string() : plan.title;
   const std::string folder =
       values.count("scratch") != 0 ? values["scratch"].as<std::string>()
@@ -247,8 +193,8 @@ int run(const po::variables_map& values) {
   provenance["command"] =
       values.count("typed") != 0 ? values["typed"].as<std::string>() : shell_text(command_line());
   provenance["started"] = measure::utc_now();
-  provenance["inputs"] = inputs.data;
-  provenance["plugins"] = inputs.plugins;
+  provenance["inputs"] = data_files;
+  provenance["plugins"] = plugin_files;
   provenance["build"] = measure::describe_build();
   provenance["machine"] = measure::describe_machine();
   provenance["simd_target"] = kernels::active_table().target;

@@ -187,7 +187,8 @@ def stages_of(pipeline):
 
 # Configs of runs; the schema knows no other kind.
 others = [pathlib.Path(source, folder) for folder in
-          ("configs/compare", "configs/operators", "configs/schemes", "configs/train", "plugins/schemes")]
+          ("configs/compare", "configs/operators", "configs/schemes", "configs/sweeps", "configs/train",
+           "plugins/schemes")]
 files = sorted(file for folder in ("configs", "plugins") for file in pathlib.Path(source, folder).rglob("*.json" if folder == "configs" else "demo.json")
                if not any(other in file.parents for other in others))
 check(len(files) >= 10, "committed configs are missing")

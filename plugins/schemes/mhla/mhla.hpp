@@ -88,7 +88,7 @@ struct MultiHeadLinearAttention : attnlab::AttentionScheme {
   std::vector<double> start(bool causal, int64_t first, int64_t rows, int64_t columns, int64_t present) const;
   Var positive(const Context& ctx, const Var& free, std::vector<double> base,
                const std::vector<int64_t>& shape) const;
-  Var weight_factor(const Context& ctx, const char* name) const;
+  Var weight_factor(const Context& ctx, const char* name, int64_t first, int64_t rows) const;
   Var decay_rates(const Context& ctx) const;
   Var raw_weights(const Context& ctx, int64_t first, int64_t rows, int64_t columns, int64_t present) const;
   Var column_sums(const Context& ctx, int64_t columns, int64_t present) const;

@@ -104,11 +104,12 @@ Var MultiHeadLinearAttention::positive(const Context& ctx, const Var& free, std:
   return origin + free;
 }
 
-/// A factor [..., blocks, rank] of the low-rank weights, whose product starts near 1.
-Var MultiHeadLinearAttention::weight_factor(const Context& ctx, const char* name) const {
-  const int64_t table = table_blocks();
-  const std::vector<double> base(static_cast<size_t>(table * rank), 1 / std::sqrt(static_cast<double>(rank)));
-  return positive(ctx, ctx.parameter(name), base, {table, rank});
+/// Blocks first, first + 1 ... of a factor of the low-rank weights, [..., rows, rank]; their product starts
+/// near 1.
+Var MultiHeadLinearAttention::weight_factor(const Context& ctx, const char* name, int64_t first,
+                                            int64_t rows) const {
+  const std::vector<double> base(static_cast<size_t>(rows * rank), 1 / std::sqrt(static_cast<double>(rank)));
+  return positive(ctx, slice(ctx.parameter(name), -2, first, first + rows), base, {rows, rank});
 }
 
 /// Rates [..., rank, 1] by which the exponentials of the block distance decay: their half-lives start at 1,
@@ -131,8 +132,8 @@ Var MultiHeadLinearAttention::raw_weights(const Context& ctx, int64_t first, int
       return positive(ctx, table, start(ctx.causal(), first, rows, columns, present), {rows, columns});
     }
     case MixingKind::low_rank: {
-      const Var query = slice(weight_factor(ctx, "mixing_query"), -2, first, first + rows);
-      return matmul(query, transpose(slice(weight_factor(ctx, "mixing_key"), -2, 0, columns)));
+      return matmul(weight_factor(ctx, "mixing_query", first, rows),
+                    transpose(weight_factor(ctx, "mixing_key", 0, columns)));
     }
     case MixingKind::relative:
       break;
@@ -189,8 +190,7 @@ Weights MultiHeadLinearAttention::mixing_weights(const Context& ctx, int64_t fir
 
 /// What the query blocks take of each memory R, [..., rows, rank].
 Var MultiHeadLinearAttention::carry_read(const Context& ctx, int64_t first, int64_t rows) const {
-  if (mixing == MixingKind::low_rank)
-    return slice(weight_factor(ctx, "mixing_query"), -2, first, first + rows);
+  if (mixing == MixingKind::low_rank) return weight_factor(ctx, "mixing_query", first, rows);
   // R is decayed up to the block before `first`.
   std::vector<double> distance(static_cast<size_t>(rows));
   for (size_t a = 0; a < distance.size(); ++a) distance[a] = static_cast<double>(a + 1);
@@ -202,8 +202,7 @@ Var MultiHeadLinearAttention::carry_read(const Context& ctx, int64_t first, int6
 
 /// What each memory takes of the blocks first, first + 1 ..., [..., rank, rows].
 Var MultiHeadLinearAttention::carry_write(const Context& ctx, int64_t first, int64_t rows) const {
-  if (mixing == MixingKind::low_rank)
-    return transpose(slice(weight_factor(ctx, "mixing_key"), -2, first, first + rows));
+  if (mixing == MixingKind::low_rank) return transpose(weight_factor(ctx, "mixing_key", first, rows));
   std::vector<double> distance(static_cast<size_t>(rows));
   for (size_t a = 0; a < distance.size(); ++a)
     distance[a] = static_cast<double>(rows - 1) - static_cast<double>(a);

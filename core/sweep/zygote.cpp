@@ -1,0 +1,138 @@
+#include "core/sweep/zygote.hpp"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+
+#include "core/base/error.hpp"
+#include "core/plugin/crash.hpp"
+#include "core/sweep/message.hpp"
+#include "core/sweep/runner.hpp"
+
+namespace attnlab::sweep {
+namespace {
+
+using io::Json;
+
+std::string packed(const Outcome& outcome) {
+  return Json{{"id", outcome.id},          {"done", outcome.done()},   {"metrics", outcome.metrics},
+              {"reason", outcome.reason},  {"signal", outcome.signal}, {"stderr", outcome.stderr_tail},
+              {"seconds", outcome.seconds}}
+      .dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+Outcome unpacked(const std::string& text) {
+  const Json json = Json::parse(text);
+  Outcome outcome;
+  outcome.id = json.at("id").get<std::string>();
+  outcome.status = json.at("done").get<bool>() ? Outcome::Status::done : Outcome::Status::failed;
+  outcome.metrics = json.at("metrics").get<std::map<std::string, double>>();
+  outcome.reason = json.at("reason").get<std::string>();
+  outcome.signal = json.at("signal").get<int>();
+  outcome.stderr_tail = json.at("stderr").get<std::string>();
+  outcome.seconds = json.at("seconds").get<double>();
+  return outcome;
+}
+
+/// What runners inherit. Where the machine itself runs out of memory, it is a trial that has to go, the
+/// largest of these processes, and not the sweep.
+void set_process_limits() {
+  const rlimit none{0, 0};
+  ::setrlimit(RLIMIT_CORE, &none);
+  std::ofstream("/proc/self/oom_score_adj") << 900;
+}
+
+/// Closes all but the standard streams and `kept`: locks and sockets of the parent must end with the parent.
+void close_others(int kept) {
+  if (kept > STDERR_FILENO + 1) ::close_range(STDERR_FILENO + 1, static_cast<unsigned>(kept) - 1, 0);
+  ::close_range(static_cast<unsigned>(kept) + 1, ~0U, 0);
+}
+
+[[noreturn]] void be_zygote(int socket, pid_t parent, const ZygoteOptions& options) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != parent) plugin::leave_process(1);
+  std::signal(SIGINT, SIG_IGN);
+  std::signal(SIGTERM, SIG_DFL);
+  std::signal(SIGPIPE, SIG_DFL);
+  close_others(socket);
+  set_process_limits();
+  if (const int nothing = ::open("/dev/null", O_RDWR); nothing >= 0) {
+    ::dup2(nothing, STDIN_FILENO);
+    ::dup2(nothing, STDOUT_FILENO);
+    if (nothing > STDERR_FILENO) ::close(nothing);
+  }
+  try {
+    if (options.prepare) options.prepare();
+  } catch (const std::exception&) {
+    // Whatever could not be prepared fails in the trials that need it, and is told there.
+  }
+  while (const auto request = receive_message(socket)) {
+    const size_t end = request->find('\n');
+    const Outcome outcome =
+        run_in_process(request->substr(0, end), request->substr(end + 1), options, socket);
+    if (!send_message(socket, packed(outcome))) break;
+  }
+  plugin::leave_process(0);
+}
+
+}  // namespace
+
+std::string bytes_text(uint64_t bytes) {
+  constexpr const char* units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+  size_t unit = 0;
+  double value = static_cast<double>(bytes);
+  for (; value >= 1024 && unit + 1 < std::size(units); ++unit) value /= 1024;
+  return fmt::format("{:.4g} {}", value, units[unit]);
+}
+
+Zygote::Zygote(const ZygoteOptions& options) {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
+    throw base::UserError(std::string("cannot make a socket: ") + std::strerror(errno), {},
+                          base::Exit::failed);
+  }
+  // What is not yet written must not be written twice.
+  std::fflush(nullptr);
+  const pid_t parent = ::getpid();
+  process_ = ::fork();
+  if (process_ == 0) be_zygote(ends[1], parent, options);
+  ::close(ends[1]);
+  socket_ = ends[0];
+  if (process_ < 0) {
+    ::close(socket_);
+    throw base::UserError(std::string("cannot start a process: ") + std::strerror(errno), {},
+                          base::Exit::failed);
+  }
+}
+
+Zygote::~Zygote() {
+  // Its runner dies with it.
+  ::kill(process_, SIGKILL);
+  ::close(socket_);
+  while (::waitpid(process_, nullptr, 0) < 0 && errno == EINTR) {
+  }
+}
+
+size_t Zygote::send(const Trial& trial) {
+  const std::string request = trial.id + "\n" + trial.config.dump();
+  send_message(socket_, request);
+  return request.size();
+}
+
+std::optional<Outcome> Zygote::receive() {
+  const auto answer = receive_message(socket_);
+  if (!answer) return std::nullopt;
+  return unpacked(*answer);
+}
+
+}  // namespace attnlab::sweep
