@@ -44,7 +44,7 @@ completes() {
 }
 
 completes "attnlab plu" plugin
-completes "attnlab co" config completion
+completes "attnlab co" compare config completion
 completes "attnlab config e" explain
 completes "attnlab completion " bash
 completes "attnlab help config sc" schema
