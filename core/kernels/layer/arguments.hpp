@@ -103,40 +103,6 @@ struct UnaryArguments {
   float* out = nullptr;
 };
 
-/// d_x[i] = d_out[i] f'(x[i]); d_x may be d_out or x. relu's derivative is 0 at 0 and for NaN.
-struct UnaryGradientArguments {
-  UnaryFunction function = UnaryFunction::exp;
-  int64_t count = 0;
-  const float* x = nullptr;
-  const float* d_out = nullptr;
-  float* d_x = nullptr;
-};
-
-enum class BinaryFunction : uint8_t { add, subtract, multiply, divide };
-
-/// out = a op b, element by element. A stride of 0 repeats one row [columns] for all rows. Arrays of any
-/// shape are one row. `out` may be a or b, where that is not repeated.
-struct BinaryArguments {
-  BinaryFunction function = BinaryFunction::add;
-  int64_t rows = 1;
-  int64_t columns = 0;
-  const float* a = nullptr;
-  int64_t a_stride = 0;
-  const float* b = nullptr;
-  int64_t b_stride = 0;
-  float* out = nullptr;
-  int64_t out_stride = 0;
-};
-
-/// y = a x + b y; with b = 0, y is not read.
-struct ScaleAddArguments {
-  int64_t count = 0;
-  float a = 1;
-  const float* x = nullptr;
-  float b = 1;
-  float* y = nullptr;
-};
-
 /// out[i] = keep(i) ? x[i] / (1 - p) : 0; out may be x. The gradient is the same call on d_out. keep(i) says
 /// whether word j % 4 of draw j / 4 of Philox(key), j = first + i, is at least p 2^32: the same for every
 /// SIMD target.

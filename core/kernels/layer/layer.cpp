@@ -157,41 +157,6 @@ void unary(const LayerKernels& kernels, const UnaryArguments& a) {
   });
 }
 
-void unary_gradient(const LayerKernels& kernels, const UnaryGradientArguments& a) {
-  run_elements(a.count, [&](int64_t first, int64_t count) {
-    kernels.unary_gradient({a.function, count, a.x + first, a.d_out + first, a.d_x + first});
-  });
-}
-
-void binary(const LayerKernels& kernels, const BinaryArguments& a) {
-  const bool contiguous = a.a_stride == a.columns && a.b_stride == a.columns && a.out_stride == a.columns;
-  if (contiguous || a.rows == 1) {
-    run_elements(a.rows * a.columns, [&](int64_t first, int64_t count) {
-      kernels.binary({a.function, 1, count, a.a + first, 0, a.b + first, 0, a.out + first, 0});
-    });
-    return;
-  }
-  const auto rows_from = [&a](int64_t first, int64_t rows) {
-    BinaryArguments part = a;
-    part.rows = rows;
-    part.a += first * a.a_stride;
-    part.b += first * a.b_stride;
-    part.out += first * a.out_stride;
-    return part;
-  };
-  if (a.columns > kTaskElements) {
-    for (int64_t r = 0; r < a.rows; ++r) binary(kernels, rows_from(r, 1));
-    return;
-  }
-  run_rows(a.rows, a.columns, [&](int64_t first, int64_t rows) { kernels.binary(rows_from(first, rows)); });
-}
-
-void scale_add(const LayerKernels& kernels, const ScaleAddArguments& a) {
-  run_elements(a.count, [&](int64_t first, int64_t count) {
-    kernels.scale_add({count, a.a, a.x + first, a.b, a.y + first});
-  });
-}
-
 void dropout(const LayerKernels& kernels, const DropoutArguments& a) {
   ATTNLAB_CHECK(a.first % 4 == 0 && a.p >= 0 && a.p <= 1,
                 "p " + std::to_string(a.p) + ", first " + std::to_string(a.first));

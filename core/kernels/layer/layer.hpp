@@ -18,9 +18,6 @@ void cross_entropy_gradient(const LayerKernels& kernels, const CrossEntropyGradi
 void softmax(const LayerKernels& kernels, const SoftmaxArguments& arguments);
 void softmax_gradient(const LayerKernels& kernels, const SoftmaxGradientArguments& arguments);
 void unary(const LayerKernels& kernels, const UnaryArguments& arguments);
-void unary_gradient(const LayerKernels& kernels, const UnaryGradientArguments& arguments);
-void binary(const LayerKernels& kernels, const BinaryArguments& arguments);
-void scale_add(const LayerKernels& kernels, const ScaleAddArguments& arguments);
 void dropout(const LayerKernels& kernels, const DropoutArguments& arguments);
 void adamw(const LayerKernels& kernels, const AdamWArguments& arguments);
 /// Sums in blocks of 16384 elements and the blocks one after the other.

@@ -17,10 +17,9 @@ namespace attnlab::kernels::HWY_NAMESPACE {
 
 const LayerKernels& layer_table() {
   static constexpr LayerKernels table{
-      norm_rows,       norm_gradient_rows,    cross_entropy_rows, cross_entropy_gradient_rows,
-      softmax_rows,    softmax_gradient_rows, unary_elements,     unary_gradient_elements,
-      binary_elements, scale_add_elements,    dropout_elements,   adamw_elements,
-      sum_squares_of};
+      norm_rows,      norm_gradient_rows,    cross_entropy_rows, cross_entropy_gradient_rows,
+      softmax_rows,   softmax_gradient_rows, unary_elements,     dropout_elements,
+      adamw_elements, sum_squares_of};
   return table;
 }
 

@@ -15,9 +15,6 @@ struct LayerKernels {
   void (*softmax)(const SoftmaxArguments&) = nullptr;
   void (*softmax_gradient)(const SoftmaxGradientArguments&) = nullptr;
   void (*unary)(const UnaryArguments&) = nullptr;
-  void (*unary_gradient)(const UnaryGradientArguments&) = nullptr;
-  void (*binary)(const BinaryArguments&) = nullptr;
-  void (*scale_add)(const ScaleAddArguments&) = nullptr;
   void (*dropout)(const DropoutArguments&) = nullptr;
   void (*adamw)(const AdamWArguments&) = nullptr;
   double (*sum_of_squares)(const SumOfSquaresArguments&) = nullptr;

@@ -76,31 +76,10 @@ HWY_INLINE Vector unary_value(Vector x) {
 }
 
 template <UnaryFunction kFunction>
-HWY_INLINE Vector unary_slope(Vector x) {
-  if constexpr (kFunction == UnaryFunction::exp) {
-    return exponential(x);
-  } else if constexpr (kFunction == UnaryFunction::sigmoid) {
-    return logistic(x).slope;
-  } else if constexpr (kFunction == UnaryFunction::tanh) {
-    // tanh(x) = 2 logistic(2 x) - 1: 1 - tanh^2 without cancellation.
-    return hn::Mul(logistic(hn::Add(x, x)).slope, hn::Set(Floats(), 4.0F));
-  } else {
-    return activation_slope<activation_of(kFunction)>(x);
-  }
-}
-
-template <UnaryFunction kFunction>
 struct UnaryRun {
   static void value(const UnaryArguments& a) {
     for_each_vector(a.count, [&a](int64_t i, int64_t lanes) HWY_ATTR {
       store_first(unary_value<kFunction>(load_first(a.x + i, lanes)), a.out + i, lanes);
-    });
-  }
-
-  static void gradient(const UnaryGradientArguments& a) {
-    for_each_vector(a.count, [&a](int64_t i, int64_t lanes) HWY_ATTR {
-      const Vector slope = unary_slope<kFunction>(load_first(a.x + i, lanes));
-      store_first(hn::Mul(load_first(a.d_out + i, lanes), slope), a.d_x + i, lanes);
     });
   }
 };
@@ -122,72 +101,6 @@ void unary_elements(const UnaryArguments& a) {
     case UnaryFunction::gelu_tanh:
       return UnaryRun<UnaryFunction::gelu_tanh>::value(a);
   }
-}
-
-void unary_gradient_elements(const UnaryGradientArguments& a) {
-  switch (a.function) {
-    case UnaryFunction::exp:
-      return UnaryRun<UnaryFunction::exp>::gradient(a);
-    case UnaryFunction::sigmoid:
-      return UnaryRun<UnaryFunction::sigmoid>::gradient(a);
-    case UnaryFunction::tanh:
-      return UnaryRun<UnaryFunction::tanh>::gradient(a);
-    case UnaryFunction::relu:
-      return UnaryRun<UnaryFunction::relu>::gradient(a);
-    case UnaryFunction::silu:
-      return UnaryRun<UnaryFunction::silu>::gradient(a);
-    case UnaryFunction::gelu_erf:
-      return UnaryRun<UnaryFunction::gelu_erf>::gradient(a);
-    case UnaryFunction::gelu_tanh:
-      return UnaryRun<UnaryFunction::gelu_tanh>::gradient(a);
-  }
-}
-
-template <BinaryFunction kFunction>
-void binary_run(const BinaryArguments& arguments) {
-  for (int64_t r = 0; r < arguments.rows; ++r) {
-    const float* a = arguments.a + r * arguments.a_stride;
-    const float* b = arguments.b + r * arguments.b_stride;
-    float* out = arguments.out + r * arguments.out_stride;
-    for_each_vector(arguments.columns, [=](int64_t j, int64_t lanes) HWY_ATTR {
-      const Vector x = load_first(a + j, lanes);
-      const Vector y = load_first(b + j, lanes);
-      if constexpr (kFunction == BinaryFunction::add) {
-        store_first(hn::Add(x, y), out + j, lanes);
-      } else if constexpr (kFunction == BinaryFunction::subtract) {
-        store_first(hn::Sub(x, y), out + j, lanes);
-      } else if constexpr (kFunction == BinaryFunction::multiply) {
-        store_first(hn::Mul(x, y), out + j, lanes);
-      } else {
-        store_first(hn::Div(x, y), out + j, lanes);
-      }
-    });
-  }
-}
-
-void binary_elements(const BinaryArguments& a) {
-  switch (a.function) {
-    case BinaryFunction::add:
-      return binary_run<BinaryFunction::add>(a);
-    case BinaryFunction::subtract:
-      return binary_run<BinaryFunction::subtract>(a);
-    case BinaryFunction::multiply:
-      return binary_run<BinaryFunction::multiply>(a);
-    case BinaryFunction::divide:
-      return binary_run<BinaryFunction::divide>(a);
-  }
-}
-
-void scale_add_elements(const ScaleAddArguments& arguments) {
-  const Floats d;
-  const Vector a = hn::Set(d, arguments.a);
-  const Vector b = hn::Set(d, arguments.b);
-  const bool reads = arguments.b != 0;
-  for_each_vector(arguments.count, [&](int64_t i, int64_t lanes) HWY_ATTR {
-    float* y = arguments.y + i;
-    const Vector scaled = hn::Mul(a, load_first(arguments.x + i, lanes));
-    store_first(reads ? hn::MulAdd(b, load_first(y, lanes), scaled) : scaled, y, lanes);
-  });
 }
 
 }  // namespace attnlab::kernels::HWY_NAMESPACE

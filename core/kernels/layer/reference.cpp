@@ -10,20 +10,6 @@
 namespace attnlab::kernels::reference {
 namespace {
 
-double binary_value(BinaryFunction function, double x, double y) {
-  switch (function) {
-    case BinaryFunction::add:
-      return x + y;
-    case BinaryFunction::subtract:
-      return x - y;
-    case BinaryFunction::multiply:
-      return x * y;
-    case BinaryFunction::divide:
-      return x / y;
-  }
-  return 0;
-}
-
 double log_sum_exp(const float* x, int64_t count) {
   const double maximum = *std::max_element(x, x + count);
   double sum = 0;
@@ -51,26 +37,6 @@ double unary_value(UnaryFunction function, double x) {
       return activate(Activation::gelu_tanh, x);
   }
   return x;
-}
-
-double unary_slope(UnaryFunction function, double x) {
-  switch (function) {
-    case UnaryFunction::exp:
-      return std::exp(x);
-    case UnaryFunction::sigmoid:
-      return 1 / (2 + std::exp(x) + std::exp(-x));
-    case UnaryFunction::tanh:
-      return 1 / (std::cosh(x) * std::cosh(x));
-    case UnaryFunction::relu:
-      return activation_slope(Activation::relu, x);
-    case UnaryFunction::silu:
-      return activation_slope(Activation::silu, x);
-    case UnaryFunction::gelu_erf:
-      return activation_slope(Activation::gelu_erf, x);
-    case UnaryFunction::gelu_tanh:
-      return activation_slope(Activation::gelu_tanh, x);
-  }
-  return 1;
 }
 
 void norm(const NormArguments& a, double* out, double* mean, double* inverse) {
@@ -160,24 +126,6 @@ void softmax_gradient(const SoftmaxGradientArguments& a, double* d_x) {
 
 void unary(const UnaryArguments& a, double* out) {
   for (int64_t i = 0; i < a.count; ++i) out[i] = unary_value(a.function, a.x[i]);
-}
-
-void unary_gradient(const UnaryGradientArguments& a, double* d_x) {
-  for (int64_t i = 0; i < a.count; ++i) d_x[i] = a.d_out[i] * unary_slope(a.function, a.x[i]);
-}
-
-void binary(const BinaryArguments& a, double* out) {
-  for (int64_t r = 0; r < a.rows; ++r) {
-    for (int64_t j = 0; j < a.columns; ++j) {
-      out[r * a.out_stride + j] = binary_value(a.function, a.a[r * a.a_stride + j], a.b[r * a.b_stride + j]);
-    }
-  }
-}
-
-void scale_add(const ScaleAddArguments& a, double* y) {
-  for (int64_t i = 0; i < a.count; ++i) {
-    y[i] = double{a.a} * a.x[i] + (a.b == 0 ? 0 : double{a.b} * a.y[i]);
-  }
 }
 
 void dropout(const DropoutArguments& a, double* out) {

@@ -6,7 +6,6 @@
 namespace attnlab::kernels::reference {
 
 double unary_value(UnaryFunction function, double x);
-double unary_slope(UnaryFunction function, double x);
 
 /// As the kernels, but computed and returned in double: the last arguments replace the struct's float
 /// outputs, with the same strides. What is updated in place is read from the struct. Outputs that are
@@ -20,9 +19,6 @@ void cross_entropy_gradient(const CrossEntropyGradientArguments& arguments, doub
 void softmax(const SoftmaxArguments& arguments, double* out);
 void softmax_gradient(const SoftmaxGradientArguments& arguments, double* d_x);
 void unary(const UnaryArguments& arguments, double* out);
-void unary_gradient(const UnaryGradientArguments& arguments, double* d_x);
-void binary(const BinaryArguments& arguments, double* out);
-void scale_add(const ScaleAddArguments& arguments, double* y);
 void dropout(const DropoutArguments& arguments, double* out);
 void adamw(const AdamWArguments& arguments, double* parameter, double* first_moment, double* second_moment);
 double sum_of_squares(const SumOfSquaresArguments& arguments);
