@@ -130,8 +130,10 @@ void Engine::attend_tile(Worker& worker, Session& session, const TileIndex& inde
     TileOutcome outcome;
     outcome.tile = &tile;
     outcome.pipeline = p;
-    outcome.out = worker.out.data();
-    outcome.lse = worker.lse.data();
+    if (!execution_.select_only) {
+      outcome.out = worker.out.data();
+      outcome.lse = worker.lse.data();
+    }
     outcome.empty = &worker.empty;
     // Also where a policy is dense and searches nothing: the cost is a mean over all queries.
     worker.clocks.queries[p] += static_cast<uint64_t>(index.query_count);
@@ -145,7 +147,7 @@ void Engine::attend_tile(Worker& worker, Session& session, const TileIndex& inde
         // The dense row is computed once: it is the same thing.
         outcome.out = outcome.exact_out;
         outcome.lse = outcome.exact_lse;
-      } else {
+      } else if (!execution_.select_only) {
         Stopwatch watch(worker.clocks.attend[p]);
         worker.dense.attend(tile, 0, tile.rows(), worker.out.data(), worker.lse.data());
       }
@@ -157,9 +159,12 @@ void Engine::attend_tile(Worker& worker, Session& session, const TileIndex& inde
       }
       Selection& selection = worker.workspace.current;
       handle_empty_rows(tile, selection, worker.empty);
-      Stopwatch watch(worker.clocks.attend[p]);
-      attend_rows(tile, selection, worker.workspace.dense_heads, worker.dense, worker.out.data(),
-                  worker.lse.data());
+      // What keys receive follows from the rows' denominators.
+      if (!execution_.select_only || received != nullptr) {
+        Stopwatch watch(worker.clocks.attend[p]);
+        attend_rows(tile, selection, worker.workspace.dense_heads, worker.dense, worker.out.data(),
+                    worker.lse.data());
+      }
       outcome.selection = &selection;
     }
     // No variant that wants feedback runs on a dense tile.

@@ -5,13 +5,6 @@
 #include <algorithm>
 
 namespace attnlab::attention {
-namespace {
-
-/// Last queries of the prompt that a method may see at its end.
-constexpr int64_t prompt_queries = 64;
-
-}  // namespace
-
 Session::Session(const std::vector<Pipeline>& pipelines, const data::LayerProblem& problem,
                  const data::Geometry& geometry, const AttentionOptions& options)
     : pipelines_(&pipelines), problem_(&problem), geometry_(geometry), options_(options) {
@@ -27,7 +20,9 @@ template <class Body>
 void Session::for_each_state(const Body& body) {
   for (auto& pipeline : states_) {
     for (auto& stage : pipeline) {
-      for (size_t head = 0; head < stage.size(); ++head) body(stage[head], static_cast<int64_t>(head));
+      for (size_t head = 0; head < stage.size(); ++head) {
+        if (holds(static_cast<int64_t>(head))) body(stage[head], static_cast<int64_t>(head));
+      }
     }
   }
 }
@@ -40,9 +35,10 @@ attnlab_key_block Session::block_of(int64_t head) const {
   block.kv_head = head % geometry_.kv_heads;
   block.head_dim = geometry_.head_dim;
   block.value_dim = geometry_.value_dim;
-  block.key = problem_->key.row(block.batch, block.kv_head, 0);
+  const int64_t head_in_part = block.kv_head - problem_->kv_head_begin;
+  block.key = problem_->key.row(block.batch, head_in_part, 0);
   block.key_stride = problem_->key.token_stride;
-  block.value = problem_->value.row(block.batch, block.kv_head, 0);
+  block.value = problem_->value.row(block.batch, head_in_part, 0);
   block.value_stride = problem_->value.token_stride;
   return block;
 }
@@ -72,6 +68,7 @@ void Session::end_prompt() {
       const Stage& stage = (*pipelines_)[p].stages()[s];
       if (!stage.masker.wants_end_prompt()) continue;
       for (size_t head = 0; head < states_[p][s].size(); ++head) {
+        if (!holds(static_cast<int64_t>(head))) continue;
         attnlab_prompt prompt{};
         prompt.struct_size = sizeof prompt;
         prompt.keys = block_of(static_cast<int64_t>(head));
@@ -86,8 +83,9 @@ void Session::end_prompt() {
         std::vector<float> queries;
         for (int64_t i = end - prompt.query_count; i < end; ++i) {
           for (int64_t g = 0; g < prompt.group; ++g) {
+            const int64_t head_in_part = (prompt.keys.kv_head - problem_->kv_head_begin) * prompt.group + g;
             const float* row =
-                problem_->query.row(prompt.keys.batch, prompt.keys.kv_head * prompt.group + g, i);
+                problem_->query.row(prompt.keys.batch, head_in_part, i - problem_->query_begin);
             queries.insert(queries.end(), row, row + geometry_.head_dim);
           }
         }
@@ -143,7 +141,9 @@ Session Session::fork() const {
 std::vector<IndexBytes> Session::index_bytes(size_t pipeline) const {
   std::vector<IndexBytes> bytes(states_[pipeline].size());
   for (size_t s = 0; s < bytes.size(); ++s) {
-    for (const auto& state : states_[pipeline][s]) bytes[s] += state.bytes();
+    for (size_t head = 0; head < states_[pipeline][s].size(); ++head) {
+      if (holds(static_cast<int64_t>(head))) bytes[s] += states_[pipeline][s][head].bytes();
+    }
   }
   return bytes;
 }

@@ -11,9 +11,13 @@
 namespace attnlab::attention {
 
 /// Key-side states of several pipelines on one layer. The layer's tensors stay where they are: appending
-/// means that more of their keys exist. Moves and forks; not thread-safe.
+/// means that more of their keys exist. Moves and forks; not thread-safe. Of a problem that is a part, which
+/// must hold all keys, only the part's KV heads get keys.
 class Session {
  public:
+  /// Last queries of the prompt that a method may see at its end.
+  static constexpr int64_t prompt_queries = 64;
+
   Session(const std::vector<Pipeline>& pipelines, const data::LayerProblem& problem,
           const data::Geometry& geometry, const AttentionOptions& options);
 
@@ -32,13 +36,18 @@ class Session {
   /// An independent continuation, between two steps.
   Session fork() const;
 
+  /// The problem holds the KV head of this state, `head` = b Hkv + h.
+  bool holds(int64_t head) const {
+    const int64_t kv_head = head % geometry_.kv_heads - problem_->kv_head_begin;
+    return kv_head >= 0 && kv_head < problem_->key.heads;
+  }
   int64_t key_count() const { return key_count_; }
   const std::vector<Pipeline>& pipelines() const { return *pipelines_; }
   const PipelineState& state(size_t pipeline) const { return states_[pipeline]; }
   const data::LayerProblem& problem() const { return *problem_; }
   const data::Geometry& geometry() const { return geometry_; }
   const AttentionOptions& options() const { return options_; }
-  /// Bytes of key-side state of each stage of a pipeline, all heads together.
+  /// Bytes of key-side state of each stage of a pipeline, all heads of the problem together.
   std::vector<IndexBytes> index_bytes(size_t pipeline) const;
   /// Their sum.
   uint64_t state_bytes(size_t pipeline) const;
@@ -63,7 +72,7 @@ struct TileOutcome {
   Tile* tile = nullptr;
   size_t pipeline = 0;
   const Selection* selection = nullptr;  ///< null for dense attention
-  const float* out = nullptr;            ///< [rows, value_dim]
+  const float* out = nullptr;            ///< [rows, value_dim]; null when only selecting
   const float* lse = nullptr;            ///< [rows]
   const float* exact_out = nullptr;      ///< dense attention on the same rows; null unless asked for
   const float* exact_lse = nullptr;
@@ -95,6 +104,7 @@ struct Execution {
   const kernels::KernelTable* kernels = nullptr;
   int64_t tile_bytes = int64_t{4} << 20;  ///< logits of a tile should fit in this
   bool exact = true;                      ///< dense rows for every tile, for comparison
+  bool select_only = false;               ///< outcomes hold no outputs
 };
 
 /// Runs sessions; keeps the workers' memory between calls. [main thread]

@@ -58,8 +58,9 @@ void Tile::load(const data::LayerProblem& problem, const data::Geometry& geometr
   group_ = geometry.group();
   head_dim_ = geometry.head_dim;
   value_dim_ = geometry.value_dim;
-  key_ = problem.key.row(index.batch, index.kv_head, 0);
-  value_ = problem.value.row(index.batch, index.kv_head, 0);
+  const int64_t head_in_part = index.kv_head - problem.kv_head_begin;
+  key_ = problem.key.row(index.batch, head_in_part, 0);
+  value_ = problem.value.row(index.batch, head_in_part, 0);
   key_stride_ = problem.key.token_stride;
   value_stride_ = problem.value.token_stride;
   logits_ready_ = false;
@@ -68,7 +69,8 @@ void Tile::load(const data::LayerProblem& problem, const data::Geometry& geometr
 
   query_.resize(at(rows() * head_dim_));
   for (int64_t row = 0; row < rows(); ++row) {
-    const float* from = problem.query.row(index.batch, head_of(row), query_of(row));
+    const float* from = problem.query.row(index.batch, head_in_part * group_ + row % group_,
+                                          query_of(row) - problem.query_begin);
     std::copy_n(from, head_dim_, query_.begin() + row * head_dim_);
   }
   sink_logit_.clear();
@@ -91,7 +93,8 @@ void Tile::load_visibility(const data::Geometry& geometry) {
   for (int64_t row = 0; row < rows(); ++row) {
     const int64_t position = query_of(row) + valid - geometry.queries;
     position_[at(row)] = position;
-    visible_end_[at(row)] = mask::seen_keys(query_of(row), geometry.queries, valid, options_.causal);
+    const int64_t seen = mask::seen_keys(query_of(row), geometry.queries, valid, options_.causal);
+    visible_end_[at(row)] = std::clamp<int64_t>(seen - problem_->key_begin, 0, problem_->key.tokens);
     visible_count_[at(row)] = visible_end_[at(row)];
     rng_stream_[at(row)] = (static_cast<uint64_t>(head_of(row)) << 40) |
                            static_cast<uint64_t>(position & ((int64_t{1} << 40) - 1));
@@ -105,8 +108,9 @@ void Tile::load_visibility(const data::Geometry& geometry) {
     bool any_hidden = false;
     for (int64_t row = 0; row < rows(); ++row) {
       const int64_t b = shape[0] == 1 ? 0 : index_.batch;
-      const int64_t h = shape[1] == 1 ? 0 : head_of(row);
-      const float* bias = data + ((b * shape[1] + h) * shape[2] + query_of(row)) * shape[3];
+      const int64_t h = shape[1] == 1 ? 0 : head_of(row) - problem_->kv_head_begin * group_;
+      const int64_t query = query_of(row) - problem_->query_begin;
+      const float* bias = data + ((b * shape[1] + h) * shape[2] + query) * shape[3];
       bias_.push_back(bias);
       uint64_t* hidden = hidden_words_.data() + words * at(row);
       int64_t& end = visible_end_[at(row)];

@@ -47,7 +47,9 @@ class Arena {
 };
 
 /// One worker's tile; `load` moves it to another block of rows and keeps the memory. Not thread-safe.
-/// Row r is query r / group, head r % group of the KV head's query heads.
+/// Row r is query r / group, head r % group of the KV head's query heads. Of a problem that is a part, keys
+/// and their visibility are numbered from the part's first; heads, queries and positions are those of the
+/// layer.
 class Tile {
  public:
   /// Gathers query rows and visibility. The problem must outlive the tile's use.

@@ -16,6 +16,7 @@ enum class Exit : int {
   invalid = 2,
   plugin_missing = 3,
   plugin_broken = 4,
+  trials_failed = 5,
   threshold_missed = 6,
   interrupted = 130,
 };

@@ -37,7 +37,7 @@ int run(const po::variables_map& values) {
   const config::Document document = load_document(values);
   const plugin::Catalog catalog = load_catalog(values, config::plugin_folders(document));
   const config::RunPlan plan = config::resolve(document, catalog);
-  const auto source = open_input(plan.input, document);
+  const auto source = data::open_input(plan.input, document);
   measure::check_plan(plan, *source, document, {});
   attention::Execution execution;
   execution.kernels = &kernels::active_table();

@@ -58,7 +58,7 @@ int run(const po::variables_map& values) {
   const std::string output = output_option(values);
   const base::ThreadLimit threads(thread_option(values));
   const config::Document document = input_document(positional(values).at(0));
-  const auto source = open_input(config::resolve_input(document), document);
+  const auto source = data::open_input(config::resolve_input(document), document);
   const bool causal = config::resolve_attention(document).causal.value_or(source->causal().value_or(true));
   const std::vector<int> layers = layers_option(values, *source);
   const data::Geometry& g = source->geometry();

@@ -194,19 +194,6 @@ config::Document input_document(const std::string& path) {
   return document;
 }
 
-std::unique_ptr<data::Source> open_input(const config::InputSpec& input, const config::Document& document) {
-  try {
-    return data::open_source(input);
-  } catch (const UserError& error) {
-    if (!error.mistake().file.empty()) throw;
-    base::Mistake mistake = document.where("/input");
-    mistake.found = error.mistake().found;
-    mistake.allowed = error.mistake().allowed;
-    mistake.suggestion = error.mistake().suggestion;
-    throw UserError(error.summary(), mistake, error.exit());
-  }
-}
-
 const std::vector<Command>& commands() {
   static const std::vector<Command> all = {run_command(),
                                            bench_command(),
@@ -217,6 +204,7 @@ const std::vector<Command>& commands() {
                                            sweep_resume_command(),
                                            sweep_status_command(),
                                            sweep_best_command(),
+                                           sweep_report_command(),
                                            sweep_merge_command(),
                                            sweep_export_command(),
                                            sample_command(),

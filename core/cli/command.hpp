@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "core/config/run_plan.hpp"
-#include "core/data/problem.hpp"
+#include "core/data/open_input.hpp"
 
 namespace attnlab::cli {
 
@@ -61,8 +61,6 @@ const plugin::CatalogEntry& find_method(const plugin::Catalog& catalog, const st
 io::Json input_of(const std::string& path, const std::string& what);
 /// The document of a command that takes an input: a config with an "input", or the path of one.
 config::Document input_document(const std::string& path);
-/// Opens an input; a mistake that is in no file of its own is reported at the config's /input.
-std::unique_ptr<data::Source> open_input(const config::InputSpec& input, const config::Document& document);
 /// "0,2-4" -> [0, 2, 3, 4].
 io::Json parse_index_list(const std::string& option, const std::string& text);
 
@@ -88,6 +86,7 @@ Command sweep_run_command();
 Command sweep_resume_command();
 Command sweep_status_command();
 Command sweep_best_command();
+Command sweep_report_command();
 Command sweep_merge_command();
 Command sweep_export_command();
 Command sample_command();

@@ -28,7 +28,6 @@ using base::UserError;
 using io::Json;
 using train::TrialState;
 
-constexpr int kTrialsFailed = 5;
 const std::vector<std::string> kFormats = {"table", "markdown", "latex", "csv", "json"};
 
 void options(po::options_description& table) {
@@ -294,7 +293,7 @@ int run(const po::variables_map& values) {
     comparing.write_reports(comparison);
     if (whole) print(comparison, format);
     std::cerr << "results: " << comparing.out() << "\n";
-    if (whole) return comparison.failed_trials() > 0 ? kTrialsFailed : 0;
+    if (whole) return comparison.failed_trials() > 0 ? static_cast<int>(Exit::trials_failed) : 0;
   }
   std::cerr << command_text() << " goes on\n";
   return static_cast<int>(Exit::interrupted);

@@ -29,7 +29,7 @@ int validate(const po::variables_map& values) {
   const config::RunPlan plan = config::resolve(document, catalog);
   std::vector<attention::Pipeline> pipelines;
   for (const auto& pipeline : plan.pipelines) pipelines.emplace_back(pipeline, catalog, document);
-  const auto source = open_input(plan.input, document);
+  const auto source = data::open_input(plan.input, document);
   measure::check_plan(plan, *source, document, {});
   for (const auto& pipeline : pipelines) {
     pipeline.check_geometry(measure::wanted_layers(plan, *source), source->geometry());

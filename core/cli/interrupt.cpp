@@ -20,12 +20,14 @@ std::atomic<const char*> words{""};
 
 void catch_interrupt(const char* message) {
   words = message;
-  std::signal(SIGINT, [](int) {
+  const auto press = [](int) {
     if (pressed.exchange(true)) plugin::leave_process(static_cast<int>(base::Exit::interrupted));
     plugin::HostContext::cancel_all();
     const char* text = words;
     [[maybe_unused]] const auto written = ::write(STDERR_FILENO, text, std::strlen(text));
-  });
+  };
+  std::signal(SIGINT, press);
+  std::signal(SIGUSR1, press);
 }
 
 bool interrupted() {

@@ -11,6 +11,7 @@
 #include "core/config/schema.hpp"
 #include "core/config/train_plan.hpp"
 #include "core/io/atomic_file.hpp"
+#include "core/sweep/config.hpp"
 
 namespace attnlab::cli {
 namespace {
@@ -107,6 +108,59 @@ std::string method_sections(const plugin::Catalog& catalog) {
   return text;
 }
 
+/// Keys of any sampler, with the samplers that have them where not all do.
+std::string sampler_table() {
+  using Kind = sweep::SamplerPlan::Kind;
+  const std::vector<Kind> kinds = {Kind::grid,   Kind::random, Kind::sobol,
+                                   Kind::halton, Kind::tpe,    Kind::successive_halving};
+  std::vector<std::pair<Parameter, std::vector<std::string>>> keys;
+  for (const Kind kind : kinds) {
+    for (const auto& parameter : sampler_parameters(kind)) {
+      auto found = std::find_if(keys.begin(), keys.end(),
+                                [&](const auto& known) { return known.first.key == parameter.key; });
+      if (found == keys.end()) found = keys.insert(keys.end(), {parameter, {}});
+      found->second.push_back("`" + name_of(kind) + "`");
+    }
+  }
+  std::string text = "| key | value | default | meaning |\n|---|---|---|---|\n";
+  for (const auto& [parameter, samplers] : keys) {
+    const std::string whose = base::join(samplers) + ": ";
+    text += row(parameter, "required", samplers.size() == kinds.size() ? "" : whose);
+  }
+  return text;
+}
+
+/// Each metric of a trial and what it is the mean of.
+std::string metric_table() {
+  static const std::vector<std::pair<std::string, std::string>> meanings = {
+      {"density", "Share of the visible keys that a row attends to."},
+      {"mass_recall", "Share of the exact softmax mass that these keys hold."},
+      {"output_error", "Distance of the output from the exact one, relative to that."},
+      {"denominator_error", "Relative error of the softmax denominator."},
+      {"entropy", "Entropy of the pipeline's own weights, in nats."},
+      {"search_bytes", "Bytes that a query and KV head read to choose keys."},
+      {"attended_bytes", "Bytes of the keys and values that a query and KV head attend to."},
+      {"empty_rows", "Rows without any key, as a count."},
+  };
+  std::string text = "| metric | meaning |\n|---|---|\n";
+  for (const auto& name : sweep::metric_names()) {
+    const auto found = std::find_if(meanings.begin(), meanings.end(),
+                                    [&](const auto& known) { return known.first == name; });
+    if (found == meanings.end()) throw base::UserError("a metric has no meaning here", {.found = name});
+    text += fmt::format("| `{}` | {} |\n", name, found->second);
+  }
+  return text;
+}
+
+std::string hub_table() {
+  constexpr double example = 0.1;
+  return fmt::format(
+      "| objective | minimises |\n|---|---|\n| `{{\"preset\": \"hub\"}}` | `{}` |\n"
+      "| `{{\"preset\": \"hub\", \"target_density\": {}}}` | `{}` |\n",
+      sweep::hub_objective(std::nullopt).expression.text(), example,
+      sweep::hub_objective(example).expression.text());
+}
+
 /// What stands between "<!-- generated: NAME -->" and "<!-- end -->".
 std::string generated(const std::string& name, const plugin::Catalog& catalog) {
   if (name == "run") return table(config::run_parameters());
@@ -121,6 +175,12 @@ std::string generated(const std::string& name, const plugin::Catalog& catalog) {
   if (name == "train") return table(config::optimiser_parameters());
   if (name == "layer") return table(config::layer_parameters());
   if (name == "lift") return table(config::lift_parameters());
+  if (name == "sweep") return table(sweep::sweep_parameters());
+  if (name == "sampler") return sampler_table();
+  if (name == "metrics") return metric_table();
+  if (name == "hub objective") return hub_table();
+  if (name == "limits") return table(sweep::limit_parameters());
+  if (name == "executor") return table(sweep::executor_parameters());
   if (name == "methods") return method_sections(catalog);
   throw base::UserError("no such generated part", {.found = name});
 }

@@ -3,28 +3,25 @@
 
 #include <chrono>
 #include <cmath>
-#include <cstdlib>
-#include <filesystem>
 #include <iostream>
 
-#include "core/base/hash.hpp"
 #include "core/base/parallel.hpp"
 #include "core/cli/command.hpp"
 #include "core/cli/interrupt.hpp"
 #include "core/cli/isolate.hpp"
+#include "core/cli/job.hpp"
 #include "core/cli/progress.hpp"
 #include "core/cli/result_folder.hpp"
+#include "core/cli/run_identity.hpp"
+#include "core/cli/run_ranks.hpp"
 #include "core/io/atomic_file.hpp"
 #include "core/measure/experiment.hpp"
-#include "core/measure/identity.hpp"
-#include "core/measure/machine.hpp"
 #include "core/plugin/crash.hpp"
 #include "core/report/report.hpp"
 
 namespace attnlab::cli {
 namespace {
 
-namespace fs = std::filesystem;
 using base::Exit;
 using base::UserError;
 using io::Json;
@@ -74,32 +71,13 @@ measure::DumpChoice parse_dump(const po::variables_map& values) {
   return choice;
 }
 
-/// The hash that `described` files, lists as measure::describe_files gives them, hold of a file.
-std::string described_hash(const std::vector<const Json*>& described, const std::string& path) {
-  for (const Json* files : described) {
-    for (const auto& file : *files) {
-      if (file["path"] == path) return file["hash"].get<std::string>();
-    }
-  }
-  return base::hash_file(path);
-}
-
-int terminal_width() {
-  if (const char* columns = std::getenv("COLUMNS"); columns != nullptr) {
-    const int width = std::atoi(columns);
-    if (width >= 40) return width;
-  }
-  return 100;
-}
-
 void print_result(const measure::RunRecord& run, const std::string& format) {
   if (format == "json") {
     std::cout << measure::result_json(run).dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
   } else if (format == "csv") {
     std::cout << report::csv(run);
   } else {
-    const bool color = ::isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr;
-    std::cout << report::terminal_table(run, color, terminal_width());
+    std::cout << stdout_table(run);
   }
 }
 
@@ -146,6 +124,7 @@ int run(const po::variables_map& values) {
   }
   if (values["tile-bytes"].as<int64_t>() < 1) throw UserError("--tile-bytes must be positive");
   const std::chrono::milliseconds limit = call_limit(values);
+  if (const Job* const together = job(); together != nullptr) return run_over_ranks(values, together->ranks);
   if (values.count("isolate") != 0) return run_isolated(values);
   ChildFailures failures;
   if (values.count("failures") != 0) failures = ChildFailures::read(values["failures"].as<std::string>());
@@ -158,7 +137,7 @@ int run(const po::variables_map& values) {
   const plugin::CallWatch watch(limit);
   std::vector<attention::Pipeline> pipelines;
   for (const auto& pipeline : active.pipelines) pipelines.emplace_back(pipeline, catalog, document);
-  const auto source = open_input(plan.input, document);
+  const auto source = data::open_input(plan.input, document);
 
   measure::ExperimentOptions experiment;
   experiment.execution.kernels = &kernels::active_table();
@@ -171,37 +150,14 @@ int run(const po::variables_map& values) {
     pipeline.check_geometry(measure::wanted_layers(active, *source), source->geometry());
   }
 
-  const Json resolved = measure::complete_config(plan, catalog, *source);
-  const measure::InputFiles files = measure::input_files(plan, catalog, *source);
-  const Json data_files = measure::describe_files(files.data);
-  const Json plugin_files = measure::describe_files(files.plugins);
-  const std::string id = measure::run_id(plan, catalog, resolved, files, [&](const std::string& path) {
-    return described_hash({&data_files, &plugin_files}, path);
-  });
-  const std::string title = plan.title.empty() ? fs::path(document.path()).stem().string() : plan.title;
-  const std::string folder =
-      values.count("scratch") != 0 ? values["scratch"].as<std::string>()
-      : values.count("out") != 0
-          ? values["out"].as<std::string>()
-          : "attnlab-runs/" + fs::path(document.path()).stem().string() + "-" + id.substr(0, 8);
-  std::vector<std::string> warnings;
-  for (const auto& pipeline : pipelines) pipeline.collect_warnings(warnings);
-  for (const auto& warning : warnings) std::cerr << "warning: " << warning << "\n";
-
-  Json provenance;
-  provenance["run_id"] = id;
-  provenance["command"] =
+  const RunIdentity identity(plan, catalog, *source);
+  const std::string folder = values.count("scratch") != 0 ? values["scratch"].as<std::string>()
+                                                          : run_folder(values, document, identity.id);
+  const std::vector<std::string> warnings = tell_warnings(pipelines);
+  const std::string command =
       values.count("typed") != 0 ? values["typed"].as<std::string>() : shell_text(command_line());
-  provenance["started"] = measure::utc_now();
-  provenance["inputs"] = data_files;
-  provenance["plugins"] = plugin_files;
-  provenance["build"] = measure::describe_build();
-  provenance["machine"] = measure::describe_machine();
-  provenance["simd_target"] = kernels::active_table().target;
-  provenance["threads"] = base::thread_count();
-  provenance["seed"] = plan.seed;
-  provenance["warnings"] = warnings;
-  ResultFolder results(folder, resolved, provenance, failures);
+  const Json provenance = identity.provenance(plan, command, warnings);
+  ResultFolder results(folder, identity.resolved, provenance, failures);
 
   Progress progress("attnlab run", values.count("quiet") != 0);
   experiment.dump_folder = folder;
@@ -212,12 +168,7 @@ int run(const po::variables_map& values) {
 
   measure::RunRecord record = measure::run_experiment(active, pipelines, *source, experiment);
   insert_failures(record, plan, catalog, failures);
-  record.run_id = id;
-  record.title = title;
-  record.command = provenance["command"].get<std::string>();
-  record.version = ATTNLAB_VERSION;
-  record.provenance = provenance;
-  record.time.peak_resident_bytes = measure::peak_resident_bytes();
+  identify(record, plan, document, provenance);
   results.finish(record);
   print_result(record, format);
   std::cerr << "results: " << folder << "\n";

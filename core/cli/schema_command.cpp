@@ -2,10 +2,13 @@
 #include <iostream>
 
 #include "core/cli/command.hpp"
+#include "core/cli/config_schemas.hpp"
 #include "core/config/json_schema.hpp"
 
 namespace attnlab::cli {
 namespace {
+
+using io::Json;
 
 int stage_schema(const po::variables_map& values) {
   const plugin::Catalog catalog = load_catalog(values, {});
@@ -19,7 +22,13 @@ int stage_schema(const po::variables_map& values) {
 }
 
 int config_schema(const po::variables_map& values) {
-  std::cout << config::config_json_schema(load_catalog(values, {})).dump(2) << "\n";
+  using Schema = Json (ConfigSchemas::*)() const;
+  constexpr Schema schemas[] = {&ConfigSchemas::run,     &ConfigSchemas::sweep,     &ConfigSchemas::train,
+                                &ConfigSchemas::compare, &ConfigSchemas::operators, &ConfigSchemas::layer};
+  const size_t kind =
+      choice_option(values, "kind", {"run", "sweep", "train", "compare", "operators", "forward"});
+  const plugin::Catalog catalog = load_catalog(values, {});
+  std::cout << (ConfigSchemas(catalog).*schemas[kind])().dump(2) << "\n";
   return 0;
 }
 
@@ -43,7 +52,12 @@ Command config_schema_command() {
           .details =
               "It knows the methods that are found now. Name it in a config as \"$schema\", which\n"
               "attnlab itself does not read.",
-          .options = add_plugin_options,
+          .options =
+              [](po::options_description& options) {
+                options.add_options()("kind", po::value<std::string>()->value_name("K")->default_value("run"),
+                                      "whose config: run | sweep | train | compare | operators | forward");
+                add_plugin_options(options);
+              },
           .run = config_schema};
 }
 

@@ -1,4 +1,4 @@
-// attnlab sweep plan | run | resume | status | best | merge | export.
+// attnlab sweep plan | run | resume | status | merge | export.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -8,9 +8,9 @@
 
 #include "core/cli/command.hpp"
 #include "core/cli/isolate.hpp"
+#include "core/cli/sweep_results.hpp"
 #include "core/cli/sweep_session.hpp"
 #include "core/cli/sweep_slurm.hpp"
-#include "core/io/atomic_file.hpp"
 #include "core/plugin/probe.hpp"
 #include "core/sweep/plan.hpp"
 #include "core/sweep/trial_run.hpp"
@@ -19,10 +19,8 @@ namespace attnlab::cli {
 namespace {
 
 namespace fs = std::filesystem;
-using base::Exit;
 using base::UserError;
 using io::Json;
-using sweep::Record;
 using sweep::Store;
 using sweep::Trial;
 
@@ -32,12 +30,6 @@ void format_option(po::options_description& options, const char* preset, const c
 
 bool as_json(const po::variables_map& values) {
   return choice_option(values, "format", {"table", "json"}) == 1;
-}
-
-std::string point_text(const Json& point) {
-  std::vector<std::string> words;
-  for (const auto& item : point.items()) words.push_back(item.key() + "=" + item.value().dump());
-  return words.empty() ? "the base config" : base::join(words, " ");
 }
 
 std::string duration_text(double seconds) {
@@ -50,7 +42,7 @@ std::string duration_text(double seconds) {
 sweep::Outcome time_trial(const OpenedSweep& sweep, const Trial& trial) {
   sweep::Zygote zygote({.limits = effective_limits(sweep.config),
                         .work = [&](const Trial& t) { return sweep::run_trial(t.config, sweep.catalog, {}); },
-                        .prepare = [&] { sweep::prepare_trials({trial.config}, sweep.catalog); }});
+                        .prepare = [&] { sweep::prepare_trials(named_methods(sweep), sweep.catalog); }});
   zygote.send(trial);
   const auto outcome = zygote.receive();
   if (outcome) return *outcome;
@@ -137,18 +129,22 @@ int run(const po::variables_map& values) {
   const std::string folder = values.count("out") != 0
                                  ? values["out"].as<std::string>()
                                  : "attnlab-runs/" + stem + "-" + sweep.hash.substr(0, 8);
+  auto workers = start_workers(sweep);
   // Before the folder is made, so that a mistake leaves none.
   sweep::Search search(sweep.config, sweep.catalog);
   sweep.stored["trials"] = search.most_trials();
   Store store = Store::create(folder, sweep.stored, sweep.hash);
-  return run_sweep(sweep, search, store, {.redo_failed = false, .quiet = values.count("quiet") != 0});
+  return run_sweep(sweep, std::move(workers), search, store,
+                   {.redo_failed = false, .quiet = values.count("quiet") != 0});
 }
 
 int resume(const po::variables_map& values) {
-  Store store = Store::open(positional(values)[0], Store::Access::write);
-  const OpenedSweep sweep = reopen_sweep(store, values);
+  const std::string folder = positional(values)[0];
+  const OpenedSweep sweep = reopen_sweep(Store::open(folder, Store::Access::head), values);
+  auto workers = start_workers(sweep);
+  Store store = Store::open(folder, Store::Access::write);
   sweep::Search search(sweep.config, sweep.catalog);
-  return run_sweep(sweep, search, store,
+  return run_sweep(sweep, std::move(workers), search, store,
                    {.redo_failed = values.count("failed") != 0, .quiet = values.count("quiet") != 0});
 }
 
@@ -195,69 +191,6 @@ int status(const po::variables_map& values) {
   return 0;
 }
 
-/// The config of a trial in the store's folder, and the command that runs it.
-std::string run_command_of(const Store& store, const Record& record) {
-  const std::string folder = store.folder() + "/configs";
-  io::create_directories(folder);
-  const std::string path = folder + "/" + record.trial.id.substr(0, 12) + ".json";
-  io::write_file_atomically(path, record.trial.config.dump(2) + "\n");
-  return shell_text({"attnlab", "run", path});
-}
-
-int best(const po::variables_map& values) {
-  const bool json = as_json(values);
-  const Store store = Store::open(positional(values)[0], Store::Access::read);
-  const OpenedSweep sweep = reopen_sweep(store, values);
-  const sweep::Goal& goal = sweep.config.goal;
-  const std::vector<sweep::Result> results = results_of(sweep.config, store);
-  std::vector<size_t> chosen = pareto_front(goal, results);
-  if (chosen.empty()) {
-    std::map<std::string, int64_t> reasons;
-    for (const auto& result : results) ++reasons[result.judgement.why];
-    std::string why;
-    for (const auto& [reason, count] : reasons)
-      why += fmt::format("{}{} x {}", why.empty() ? "" : ", ", count, reason);
-    throw UserError("no trial is feasible", {.file = store.folder(), .found = why}, Exit::failed);
-  }
-  if (values.count("top") != 0) {
-    const int64_t top = values["top"].as<int64_t>();
-    if (top < 1) throw UserError("--top must be positive", {.found = std::to_string(top)});
-    chosen = best_first(goal, results);
-    std::erase_if(chosen,
-                  [&](size_t i) { return results[i].judgement.kind != sweep::Judgement::Kind::feasible; });
-    chosen.resize(std::min(chosen.size(), static_cast<size_t>(top)));
-  }
-  // Of one objective all equal ones are "the best"; one of them will do.
-  size_t equal = 0;
-  if (goal.objectives.size() == 1 && values.count("top") == 0) equal = chosen.size() - 1;
-  chosen.resize(chosen.size() - equal);
-  Json list = Json::array();
-  for (const size_t i : chosen) {
-    const Record& record = *store.find(results[i].id);
-    Json objectives = Json::object();
-    for (size_t k = 0; k < goal.objectives.size(); ++k)
-      objectives[goal.objectives[k].name] = results[i].judgement.values[k];
-    list.push_back({{"id", results[i].id},
-                    {"objectives", objectives},
-                    {"point", record.trial.point},
-                    {"metrics", record.outcome.metrics},
-                    {"command", run_command_of(store, record)}});
-  }
-  if (json) {
-    std::cout << list.dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
-    return 0;
-  }
-  for (const auto& one : list) {
-    std::string figures;
-    for (const auto& item : one["objectives"].items())
-      figures += fmt::format("  {} {:.5g}", item.key(), item.value().get<double>());
-    fmt::print("{}{}\n  {}\n  {}\n", one["id"].get<std::string>().substr(0, 12), figures,
-               point_text(one["point"]), one["command"].get<std::string>());
-  }
-  if (equal > 0) fmt::print("{} others are as good: --top {} lists them\n", equal, equal + 1);
-  return 0;
-}
-
 int merge(const po::variables_map& values) {
   const std::vector<std::string> parts = positional(values);
   if (values.count("out") == 0) throw UserError("sweep merge needs --out DIR");
@@ -268,6 +201,11 @@ int merge(const po::variables_map& values) {
   const int64_t all = static_cast<int64_t>(merged.records().size());
   std::cerr << fmt::format("{} trials done, {} failed\nresults: {}\n", all - merged.failed(), merged.failed(),
                            folder);
+  try {
+    report_sweep(reopen_sweep(merged, values), merged);
+  } catch (const UserError& error) {
+    std::cerr << "warning: no report was written: " << error.what() << "\n";
+  }
   return 0;
 }
 
@@ -350,24 +288,6 @@ Command sweep_status_command() {
           .options =
               [](po::options_description& table) { format_option(table, "table", "stdout: table | json"); },
           .run = status,
-          .min_arguments = 1,
-          .max_arguments = 1};
-}
-
-Command sweep_best_command() {
-  return {.name = "sweep best",
-          .arguments = "DIR",
-          .summary = "Print the Pareto front, or the best trial of a single objective, and how to run each.",
-          .details =
-              "The configs of what is printed are written to DIR/configs. Of a sweep with rungs only the\n"
-              "last counts.",
-          .options =
-              [](po::options_description& table) {
-                format_option(table, "table", "stdout: table | json");
-                table.add_options()("top", po::value<int64_t>()->value_name("N"),
-                                    "the N best feasible trials instead");
-              },
-          .run = best,
           .min_arguments = 1,
           .max_arguments = 1};
 }

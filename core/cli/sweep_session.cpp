@@ -15,10 +15,14 @@
 #include "core/base/hash.hpp"
 #include "core/cli/interrupt.hpp"
 #include "core/cli/isolate.hpp"
+#include "core/cli/job.hpp"
 #include "core/cli/progress.hpp"
+#include "core/cli/sweep_results.hpp"
+#include "core/kernels/table.hpp"
 #include "core/plugin/crash.hpp"
-#include "core/sweep/local_executor.hpp"
+#include "core/sweep/executor.hpp"
 #include "core/sweep/plan.hpp"
+#include "core/sweep/rank_workers.hpp"
 #include "core/sweep/trial_run.hpp"
 
 namespace attnlab::cli {
@@ -32,8 +36,6 @@ using sweep::Outcome;
 using sweep::Record;
 using sweep::Store;
 using sweep::Trial;
-
-constexpr int trials_failed = 5;
 
 std::vector<std::string> list_option(const po::variables_map& values, const char* name) {
   return values.count(name) == 0 ? std::vector<std::string>{} : values[name].as<std::vector<std::string>>();
@@ -69,14 +71,15 @@ Shard parse_shard(const std::string& text) {
 /// What makes two sweeps the same: not their titles, nor how and where they run.
 std::string hash_of(const sweep::SweepConfig& config) {
   Json asked = config.document.root(), base = config.base.root();
-  for (const char* other : {"title", "base", "limits", "executor"}) asked.erase(other);
-  base.erase("title");
+  for (const char* other : {"title", "base", "limits", "executor"}) io::erase_member(asked, other);
+  io::erase_member(base, "title");
   return base::hash_hex(Json{{"sweep", asked}, {"base", base}, {"version", ATTNLAB_VERSION}}.dump());
 }
 
 OpenedSweep opened(const config::Document& document, const plugin::SearchPath& search) {
   plugin::report_crashes();
   OpenedSweep sweep;
+  sweep.search = search;
   sweep.catalog = plugin::Catalog::scan(search, plugin::probe_program());
   sweep.config = sweep::resolve_sweep(document, sweep.catalog);
   sweep.hash = hash_of(sweep.config);
@@ -97,6 +100,13 @@ std::vector<std::string> needed_metrics(const sweep::Goal& goal) {
   return {names.begin(), names.end()};
 }
 
+void collect_methods(const Json& json, const plugin::Catalog& catalog, std::set<std::string>& methods) {
+  if (json.is_string() && catalog.find(json.get<std::string>()) != nullptr)
+    methods.insert(json.get<std::string>());
+  if (!json.is_structured()) return;
+  for (const Json& item : json) collect_methods(item, catalog, methods);
+}
+
 std::vector<Trial> part_of(std::vector<Trial> trials, const Shard& shard) {
   std::sort(trials.begin(), trials.end(), [](const Trial& a, const Trial& b) { return a.id < b.id; });
   std::vector<Trial> part;
@@ -108,13 +118,13 @@ std::vector<Trial> part_of(std::vector<Trial> trials, const Shard& shard) {
 /// The loop of a sweep: batches of the search, what of them is not on record, the pool, the store.
 class Loop {
  public:
-  Loop(const OpenedSweep& sweep, sweep::Search& search, Store& store, const SweepRun& how)
+  Loop(const OpenedSweep& sweep, std::unique_ptr<sweep::Workers> workers, sweep::Search& search, Store& store,
+       const SweepRun& how)
       : sweep_(sweep),
         store_(store),
         search_(search),
-        limits_(effective_limits(sweep.config)),
         progress_("attnlab sweep", how.quiet),
-        required_(needed_metrics(sweep.config.goal)) {
+        executor_(std::move(workers)) {
     if (how.redo_failed) {
       for (const auto& [id, record] : store.records()) {
         if (!record.outcome.done()) again_.insert(id);
@@ -151,34 +161,18 @@ class Loop {
       }
     }
     if (open.empty()) return true;
-    if (executor_ == nullptr) start(open);
-    return executor_->run(open, {.on_finished =
-                                     [&](const std::vector<sweep::Finished>& finished) {
-                                       std::vector<Record> records;
-                                       for (const auto& one : finished) {
-                                         records.push_back({*one.trial, one.outcome});
-                                         again_.erase(one.trial->id);
-                                       }
-                                       store_.append(records);
-                                       for (const auto& record : records) note(record.trial, record.outcome);
-                                     },
-                                 .stop = interrupted,
-                                 .on_tick = [&](int running) { show(running); }});
-  }
-
-  void start(const std::vector<Trial>& trials) {
-    catch_interrupt("\ninterrupted: the trials that run are finished first; Ctrl-C again ends at once\n");
-    std::vector<Json> configs;
-    for (const Trial& trial : trials) configs.push_back(trial.config);
-    const auto work = [this](const Trial& trial) {
-      return sweep::run_trial(trial.config, sweep_.catalog, required_);
-    };
-    const auto prepare = [this, configs = std::move(configs)] {
-      sweep::prepare_trials(configs, sweep_.catalog);
-    };
-    executor_ = std::make_unique<sweep::LocalExecutor>(
-        worker_count(sweep_.config),
-        sweep::ZygoteOptions{.limits = limits_, .work = work, .prepare = prepare});
+    return executor_.run(open, {.on_finished =
+                                    [&](const std::vector<sweep::Finished>& finished) {
+                                      std::vector<Record> records;
+                                      for (const auto& one : finished) {
+                                        records.push_back({*one.trial, one.outcome});
+                                        again_.erase(one.trial->id);
+                                      }
+                                      store_.append(records);
+                                      for (const auto& record : records) note(record.trial, record.outcome);
+                                    },
+                                .stop = interrupted,
+                                .on_tick = [&](int running) { show(running); }});
   }
 
   void note(const Trial& trial, const Outcome& outcome) {
@@ -201,11 +195,9 @@ class Loop {
   const OpenedSweep& sweep_;
   Store& store_;
   sweep::Search& search_;
-  sweep::Limits limits_;
   Progress progress_;
-  std::vector<std::string> required_;
+  sweep::Executor executor_;
   std::set<std::string> again_;
-  std::unique_ptr<sweep::LocalExecutor> executor_;
   int64_t done_ = 0, failed_ = 0, total_ = 0;
   std::optional<double> best_;
 };
@@ -346,11 +338,42 @@ int worker_count(const sweep::SweepConfig& config) {
   return config.workers > 0 ? static_cast<int>(config.workers) : sweep::default_workers(config.limits);
 }
 
-int run_sweep(const OpenedSweep& sweep, sweep::Search& search, Store& store, const SweepRun& how) {
+std::vector<std::string> named_methods(const OpenedSweep& sweep) {
+  std::set<std::string> methods;
+  collect_methods(sweep.config.base.root(), sweep.catalog, methods);
+  collect_methods(sweep.config.document.root(), sweep.catalog, methods);
+  return {methods.begin(), methods.end()};
+}
+
+std::unique_ptr<sweep::Workers> start_workers(const OpenedSweep& sweep) {
+  const sweep::Limits limits = effective_limits(sweep.config);
+  const std::vector<std::string> required = needed_metrics(sweep.config.goal);
+  const std::vector<std::string> methods = named_methods(sweep);
+  if (const Job* many = job()) {
+    for (int rank = 1; rank < many->ranks.count(); ++rank) many->ranks.send(rank, R"({"task": "sweep"})");
+    return sweep::rank_workers(many->ranks, many->nursery,
+                               {.search = sweep.search,
+                                .required = required,
+                                .methods = methods,
+                                .limits = limits,
+                                .simd = kernels::active_table().target,
+                                .plugins = sweep::plugin_hashes(sweep.catalog)});
+  }
+  const auto work = [&catalog = sweep.catalog, required](const Trial& trial) {
+    return sweep::run_trial(trial.config, catalog, required);
+  };
+  const auto prepare = [&catalog = sweep.catalog, methods] { sweep::prepare_trials(methods, catalog); };
+  return sweep::local_workers(worker_count(sweep.config),
+                              {.limits = limits, .work = work, .prepare = prepare});
+}
+
+int run_sweep(const OpenedSweep& sweep, std::unique_ptr<sweep::Workers> workers, sweep::Search& search,
+              Store& store, const SweepRun& how) {
+  catch_interrupt("\ninterrupted: the trials that run are finished first; Ctrl-C again ends at once\n");
   bool complete = false;
   int64_t total = 0;
   {
-    Loop loop(sweep, search, store, how);
+    Loop loop(sweep, std::move(workers), search, store, how);
     complete = loop.run();
     total = loop.total();
   }
@@ -362,11 +385,12 @@ int run_sweep(const OpenedSweep& sweep, sweep::Search& search, Store& store, con
     print_failures(store);
     std::cerr << "  attnlab sweep status tells all; once more: " << resume_command(store) << " --failed\n";
   }
+  if (complete && !sweep.shard) report_sweep(sweep, store);
   if (!complete) {
     std::cerr << "interrupted; to go on: " << resume_command(store) << "\n";
     return static_cast<int>(Exit::interrupted);
   }
-  return failed > 0 ? trials_failed : 0;
+  return static_cast<int>(failed > 0 ? Exit::trials_failed : Exit::ok);
 }
 
 }  // namespace attnlab::cli

@@ -11,6 +11,7 @@
 #include "core/sweep/config.hpp"
 #include "core/sweep/plan.hpp"
 #include "core/sweep/store.hpp"
+#include "core/sweep/workers.hpp"
 
 namespace attnlab::cli {
 
@@ -21,6 +22,7 @@ struct Shard {
 
 /// A sweep, ready to run.
 struct OpenedSweep {
+  plugin::SearchPath search;
   plugin::Catalog catalog;
   sweep::SweepConfig config;
   std::optional<Shard> shard;
@@ -49,8 +51,14 @@ struct SweepRun {
   bool redo_failed = false;
   bool quiet = false;
 };
+/// Methods that the trials may use: whatever the configs name, wherever they do.
+std::vector<std::string> named_methods(const OpenedSweep& sweep);
+/// Those who will run the trials: ranks of a job, or processes of this machine. Before anything of size is
+/// planned or read: each trial is forked from them, and costs what they carry. `sweep` must outlive them.
+std::unique_ptr<sweep::Workers> start_workers(const OpenedSweep& sweep);
 /// Runs what the store lacks, to the end or to Ctrl-C, and says on stderr what came of it. The exit code.
-int run_sweep(const OpenedSweep& sweep, sweep::Search& search, sweep::Store& store, const SweepRun& how);
+int run_sweep(const OpenedSweep& sweep, std::unique_ptr<sweep::Workers> workers, sweep::Search& search,
+              sweep::Store& store, const SweepRun& how);
 
 /// What a trial may take: the config's limits, or a core's share of the machine's memory.
 sweep::Limits effective_limits(const sweep::SweepConfig& config);

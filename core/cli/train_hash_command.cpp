@@ -112,7 +112,7 @@ int run(const po::variables_map& values) {
   config::RunPlan plan;
   plan.input = config::resolve_input(document);
   plan.attention = config::resolve_attention(document);
-  const auto source = open_input(plan.input, document);
+  const auto source = data::open_input(plan.input, document);
   const auto attention = measure::attention_options(plan, *source);
   options.causal = attention.causal;
   options.scale = double{attention.scale};

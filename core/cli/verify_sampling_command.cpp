@@ -133,7 +133,7 @@ int run(const po::variables_map& values) {
                                                  : std::vector<std::string>{});
   // As run does: a plugin that does not return from a call for ten minutes hangs.
   const plugin::CallWatch watch(std::chrono::minutes(10));
-  const auto source = open_input(plan.input, document);
+  const auto source = data::open_input(plan.input, document);
   measure::check_plan(plan, *source, document, {});
   if (!folder.empty()) io::create_directories(folder);
 

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <regex>
 
+#include "core/config/refuse.hpp"
 #include "core/config/rows.hpp"
 #include "core/config/run_plan.hpp"
 #include "core/config/schema.hpp"
@@ -28,16 +29,6 @@ constexpr const char* kSubject = "the comparison's subject";
 /// Of a training config, what a comparison may say for all subjects, and what one subject may say.
 const std::vector<std::string> common_keys = {"model", "attention", "task", "train", "allow_noncausal"};
 const std::vector<std::string> subject_keys = {"model", "attention", "train", "allow_noncausal"};
-
-[[noreturn]] void refuse(const Document& document, const std::string& pointer, const std::string& summary,
-                         const std::string& found, const std::string& allowed,
-                         const std::string& suggestion = "") {
-  Mistake mistake = document.where(pointer);
-  mistake.found = found.substr(0, 80);
-  mistake.allowed = allowed;
-  mistake.suggestion = suggestion;
-  throw UserError(summary, mistake);
-}
 
 /// An attention or task of another kind keeps nothing of what it replaces.
 bool replaces(const std::string& at, const Json& value) {

@@ -158,8 +158,8 @@ Document Document::load(const std::string& path) {
     for (const auto& base : bases_of(parsed, file, fs::path(file).parent_path())) {
       self(self, base, at(file, parsed.places, "/extends"));
     }
-    parsed.json.erase("extends");
-    parsed.json.erase("$schema");
+    io::erase_member(parsed.json, "extends");
+    io::erase_member(parsed.json, "$schema");
     merge(parsed.json, document.root_);
     document.layers_.push_back({"", std::move(parsed.json), {file, folder}, std::move(parsed.places), true});
     open.pop_back();

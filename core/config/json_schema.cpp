@@ -127,7 +127,7 @@ void add_selector_rules(Json& schema, const Descriptor& method) {
   }
   const auto& names = selector_names();
   if (std::find(names.begin(), names.end(), method.selector) == names.end()) {
-    schema["properties"]["select"].erase("default");
+    io::erase_member(schema["properties"]["select"], "default");
     schema["required"].push_back("select");
   }
 }

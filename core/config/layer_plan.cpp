@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include "core/config/refuse.hpp"
 #include "core/config/rows.hpp"
 #include "core/config/run_plan.hpp"
 #include "core/config/schema.hpp"
@@ -14,22 +15,13 @@ using base::UserError;
 using io::Json;
 using namespace rows;
 
-[[noreturn]] void refuse(const Document& document, const std::string& pointer, const std::string& summary,
-                         const std::string& found, const std::string& allowed,
-                         const std::string& suggestion = {}) {
-  Mistake mistake = document.where(pointer);
-  mistake.found = found;
-  mistake.allowed = allowed;
-  mistake.suggestion = suggestion;
-  throw UserError(summary, mistake);
-}
-
 /// The document's object without members that are null and have no default of their own.
 Json without_nulls(const Json& root) {
   Json object = root;
   for (const Parameter& parameter : layer_parameters()) {
     const auto found = object.find(parameter.key);
-    if (found != object.end() && found->is_null() && !parameter.default_value.is_set()) object.erase(found);
+    if (found != object.end() && found->is_null() && !parameter.default_value.is_set())
+      io::erase_member(object, parameter.key);
   }
   return object;
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/config/refuse.hpp"
 #include "core/config/rows.hpp"
 #include "core/config/run_plan.hpp"
 #include "core/config/schema.hpp"
@@ -20,16 +21,6 @@ using namespace rows;
 /// Of a spectrum, which takes cubic time; and of anything else.
 constexpr int64_t kMostSpectrumTokens = 8192, kMostTokens = 1 << 20;
 constexpr size_t kMostLengths = 64;
-
-[[noreturn]] void refuse(const Document& document, const std::string& pointer, const std::string& summary,
-                         const std::string& found, const std::string& allowed,
-                         const std::string& suggestion = {}) {
-  Mistake mistake = document.where(pointer);
-  mistake.found = found;
-  mistake.allowed = allowed;
-  mistake.suggestion = suggestion;
-  throw UserError(summary, mistake);
-}
 
 /// A value or a list of values, as a list.
 std::vector<Json> listed(const Json& value) {

@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include "core/config/refuse.hpp"
 #include "core/config/rows.hpp"
 #include "core/config/run_plan.hpp"
 #include "core/config/schema.hpp"
@@ -80,14 +81,6 @@ template <class Plan, class Visit>
 void each_recall_member(Plan& t, Visit&& visit) {
   visit("pairs", t.pairs), visit("queries", t.queries), visit("keys", t.keys), visit("values", t.values);
   visit("evaluation_windows", t.evaluation_windows);
-}
-
-[[noreturn]] void refuse(const Document& document, const std::string& pointer, const std::string& summary,
-                         const std::string& found, const std::string& allowed) {
-  Mistake mistake = document.where(pointer);
-  mistake.found = found;
-  mistake.allowed = allowed;
-  throw UserError(summary, mistake);
 }
 
 ModelPlan resolve_model(const Document& document, const plugin::Catalog& catalog) {

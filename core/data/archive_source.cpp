@@ -81,18 +81,29 @@ class ArchiveSource : public Source {
     return text;
   }
 
-  LayerProblem load(int layer) const override {
+  LayerProblem load(int layer) const override { return load_part(layer, Part::all(geometry_)); }
+
+  LayerProblem load_part(int layer, const Part& part) const override {
     ATTNLAB_CHECK(layer == 0, "an archive has the single layer 0");
     LayerProblem problem;
-    auto view = [&](const FileTensor& source) {
-      problem.storage.push_back(finite_f32(source));
+    problem.kv_head_begin = part.kv_head_begin;
+    problem.key_begin = part.key_begin;
+    problem.query_begin = part.query_begin;
+    auto view = [&](const FileTensor& source, const Slice& slice) {
+      problem.storage.push_back(finite_f32(slice_bhsd(source, slice)));
       return tensor::view_bhsd(problem.storage.back());
     };
-    problem.query = view(query_);
-    problem.key = view(key_);
-    problem.value = view(value_);
+    const Geometry& g = geometry_;
+    const Slice keys{part.kv_head_begin, part.kv_head_end, part.key_begin, part.key_end};
+    problem.query = view(
+        query_, {part.kv_head_begin * g.group(), part.kv_head_end * g.group(), part.query_begin, g.queries});
+    problem.key = view(key_, keys);
+    problem.value = view(value_, keys);
     problem.valid = valid_;
-    if (!bias_.tensor.empty()) problem.bias = finite_f32(bias_, Infinity::negative_allowed);
+    if (!bias_.tensor.empty()) {
+      problem.bias = finite_f32(bias_, Infinity::negative_allowed);
+      if (part != Part::all(g)) problem.bias = cut_bias(problem.bias, part, g.group());
+    }
     if (!sinks_.tensor.empty()) {
       Tensor sinks = finite_f32(sinks_);
       auto values = sinks.values<float>();

@@ -1,9 +1,12 @@
 #include "core/data/checked_tensor.hpp"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <atomic>
 #include <bit>
 #include <cmath>
+#include <cstring>
 
 #include "core/base/error.hpp"
 #include "core/base/parallel.hpp"
@@ -41,6 +44,17 @@ int64_t first_bad(std::span<const float> values, uint32_t allowed) {
   return first.load();
 }
 
+/// Copies `count` pieces of `bytes` bytes; `offset(i)` is where piece i begins in `from`.
+template <class Offset>
+void copy_rows(const tensor::Tensor& from, const tensor::Tensor& to, int64_t count, size_t bytes,
+               const Offset& offset) {
+  if (bytes == 0) return;
+  auto* out = const_cast<std::byte*>(to.bytes());
+  for (int64_t i = 0; i < count; ++i) {
+    std::memcpy(out + static_cast<size_t>(i) * bytes, from.bytes() + offset(i), bytes);
+  }
+}
+
 /// "[b, h, s, d]" of the element with row-major index `flat`.
 std::string index_text(const tensor::Shape& shape, int64_t flat) {
   tensor::Shape index(shape.size());
@@ -67,6 +81,35 @@ void check_shape(const FileTensor& source, const tensor::Shape& expected, const 
                         {.file = source.file,
                          .found = tensor::to_string(source.tensor.shape()),
                          .allowed = tensor::to_string(expected) + ", " + meaning});
+}
+
+FileTensor slice_thd(const FileTensor& source, const Slice& slice) {
+  const tensor::Shape& shape = source.tensor.shape();
+  const int64_t heads = slice.head_end - slice.head_begin, tokens = slice.token_end - slice.token_begin;
+  if (tokens == shape[0] && heads == shape[1]) return source;
+  auto copy = tensor::Tensor::zeros(source.tensor.dtype(), {tokens, heads, shape[2]});
+  const auto row = static_cast<size_t>(shape[2]) * tensor::size_of(source.tensor.dtype());
+  copy_rows(source.tensor, copy, tokens, static_cast<size_t>(heads) * row, [&](int64_t token) {
+    return static_cast<size_t>((slice.token_begin + token) * shape[1] + slice.head_begin) * row;
+  });
+  return {copy, source.file,
+          fmt::format("{}[{}:{}, {}:{}]", source.name, slice.token_begin, slice.token_end, slice.head_begin,
+                      slice.head_end)};
+}
+
+FileTensor slice_bhsd(const FileTensor& source, const Slice& slice) {
+  const tensor::Shape& shape = source.tensor.shape();
+  const int64_t heads = slice.head_end - slice.head_begin, tokens = slice.token_end - slice.token_begin;
+  if (heads == shape[1] && tokens == shape[2]) return source;
+  auto copy = tensor::Tensor::zeros(source.tensor.dtype(), {shape[0], heads, tokens, shape[3]});
+  const auto row = static_cast<size_t>(shape[3]) * tensor::size_of(source.tensor.dtype());
+  copy_rows(source.tensor, copy, shape[0] * heads, static_cast<size_t>(tokens) * row, [&](int64_t index) {
+    const int64_t head = index / heads * shape[1] + slice.head_begin + index % heads;
+    return static_cast<size_t>(head * shape[2] + slice.token_begin) * row;
+  });
+  return {copy, source.file,
+          fmt::format("{}[:, {}:{}, {}:{}]", source.name, slice.head_begin, slice.head_end, slice.token_begin,
+                      slice.token_end)};
 }
 
 tensor::Tensor finite_f32(const FileTensor& source, Infinity infinity) {

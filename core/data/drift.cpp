@@ -7,13 +7,11 @@
 #include <vector>
 
 #include "core/data/normals.hpp"
-#include "core/data/workload_streams.hpp"
 
 namespace attnlab::data {
 namespace {
 
 using config::WorkloadSpec;
-using tensor::Tensor;
 
 constexpr int64_t max_clusters = 1 << 20;
 
@@ -33,7 +31,7 @@ int64_t drift_position(const WorkloadSpec& spec) {
   return std::llround(spec.drift_begin * static_cast<double>(spec.keys));
 }
 
-void fill_drift(const WorkloadSpec& spec, int layer, Tensor& query, Tensor& key) {
+void fill_drift(const WorkloadSpec& spec, int layer, TensorPart& query, TensorPart& key) {
   const int64_t turn = drift_position(spec);
   const auto clusters = static_cast<uint64_t>(spec.clusters);
   const uint64_t centre_key = key_of(spec, layer, Purpose::centre);

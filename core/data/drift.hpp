@@ -2,7 +2,7 @@
 #pragma once
 
 #include "core/config/input_spec.hpp"
-#include "core/tensor/tensor.hpp"
+#include "core/data/workload_streams.hpp"
 
 namespace attnlab::data {
 
@@ -12,7 +12,8 @@ void check_drift(const config::WorkloadSpec& spec);
 /// First position whose query and key belong to the second set of clusters; from 0 to Sk.
 int64_t drift_position(const config::WorkloadSpec& spec);
 
-/// Fills queries [B, Hq, Sq, D] and keys [B, Hkv, Sk, D]. O(rows head_dim); nothing is kept per cluster.
-void fill_drift(const config::WorkloadSpec& spec, int layer, tensor::Tensor& query, tensor::Tensor& key);
+/// Fills parts of queries [B, Hq, Sq, D] and keys [B, Hkv, Sk, D]. O(rows head_dim); nothing is kept per
+/// cluster.
+void fill_drift(const config::WorkloadSpec& spec, int layer, TensorPart& query, TensorPart& key);
 
 }  // namespace attnlab::data

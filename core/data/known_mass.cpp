@@ -101,6 +101,20 @@ void shuffle(std::span<Item> items, uint64_t key, size_t head) {
   for (size_t i = items.size() - 1; i > 0; --i) std::swap(items[i], items[philox.below(i + 1)]);
 }
 
+/// Masses of all keys of a KV head, `head` = b Hkv + h.
+std::vector<float> head_masses(const WorkloadSpec& spec, int layer, size_t head) {
+  std::vector<float> row(static_cast<size_t>(spec.keys), 1.0f);
+  if (spec.kind != "power_law" && spec.kind != "cone") {
+    for (size_t key : chosen_keys(spec, layer, head)) row[key] = static_cast<float>(chosen_weight(spec));
+    return row;
+  }
+  for (size_t i = 0; i < row.size(); ++i) {
+    row[i] = static_cast<float>(std::pow(static_cast<double>(i + 1), -spec.alpha));
+  }
+  shuffle(std::span(row), key_of(spec, layer, Purpose::permutation), head);
+  return row;
+}
+
 }  // namespace
 
 bool has_known_mass(const WorkloadSpec& spec) {
@@ -133,25 +147,22 @@ std::vector<size_t> chosen_keys(const WorkloadSpec& spec, int layer, size_t head
   return keys;
 }
 
-Tensor known_masses(const WorkloadSpec& spec, int layer) {
-  auto result = Tensor::zeros(tensor::DType::f32, {spec.batch, spec.kv_heads, spec.keys});
+Tensor known_masses(const WorkloadSpec& spec, int layer, const Part& part) {
+  auto result = Tensor::zeros(tensor::DType::f32, {spec.batch, part.kv_heads(), part.keys()});
   auto values = result.mutable_values<float>();
-  auto keys = static_cast<size_t>(spec.keys);
-  const bool ranked = spec.kind == "power_law" || spec.kind == "cone";
-  base::parallel_for(spec.batch * spec.kv_heads, [&](int64_t index, int) {
-    auto head = static_cast<size_t>(index);
-    auto row = values.subspan(head * keys, keys);
-    if (!ranked) {
-      std::fill(row.begin(), row.end(), 1.0f);
-      for (size_t key : chosen_keys(spec, layer, head)) row[key] = static_cast<float>(chosen_weight(spec));
-      return;
-    }
-    for (size_t i = 0; i < keys; ++i) {
-      row[i] = static_cast<float>(std::pow(static_cast<double>(i + 1), -spec.alpha));
-    }
-    shuffle(row, key_of(spec, layer, Purpose::permutation), head);
+  const auto keys = static_cast<size_t>(part.keys());
+  base::parallel_for(spec.batch * part.kv_heads(), [&](int64_t index, int) {
+    const int64_t b = index / part.kv_heads(), h = part.kv_head_begin + index % part.kv_heads();
+    const std::vector<float> row = head_masses(spec, layer, static_cast<size_t>(b * spec.kv_heads + h));
+    std::copy_n(row.begin() + part.key_begin, keys, values.begin() + index * part.keys());
   });
   return result;
+}
+
+double mean_log_mass(const WorkloadSpec& spec, int layer) {
+  double sum = 0;
+  for (float mass : head_masses(spec, layer, 0)) sum += std::log(static_cast<double>(mass));
+  return sum / static_cast<double>(spec.keys);
 }
 
 }  // namespace attnlab::data

@@ -107,7 +107,7 @@ RowForm key_form(const WorkloadSpec& spec, int layer) {
 
 }  // namespace
 
-void plant(const WorkloadSpec& spec, int layer, const Tensor& mass, Tensor& query, Tensor& key) {
+void plant(const WorkloadSpec& spec, int layer, const Tensor& mass, TensorPart& query, TensorPart& key) {
   const auto head_dim = static_cast<size_t>(spec.head_dim);
   const auto group = static_cast<size_t>(spec.query_heads / spec.kv_heads);
   std::vector<Reflection> reflections;
@@ -122,17 +122,17 @@ void plant(const WorkloadSpec& spec, int layer, const Tensor& mass, Tensor& quer
     write_row(out, query_signal, query_form, row, reflections[head / group]);
   });
 
-  auto masses = mass.values<float>();
-  // All heads have the same masses, in some order; centred logits keep k short and its rounding small.
-  double mean_logit = 0;
-  for (float m : masses.first(static_cast<size_t>(spec.keys))) mean_logit += std::log(static_cast<double>(m));
-  mean_logit /= static_cast<double>(spec.keys);
+  const float* masses = mass.values<float>().data();
+  const float* first_channel = key.tensor.values<float>().data();
+  // Centred logits keep k short and its rounding small.
+  const double mean_logit = mean_log_mass(spec, layer);
   // The factor undoes the rounding of query_signal.
   const double logit_unit = length / query_signal;
   const double offset = spec.kind == "cone" ? -spec.mean_norm * length : 0;
   const RowForm form = key_form(spec, layer);
   for_each_row(key, [&](size_t head, size_t row, std::span<float> out) {
-    double signal = (std::log(static_cast<double>(masses[row])) - mean_logit) * logit_unit + offset;
+    const auto place = static_cast<size_t>(out.data() - first_channel) / head_dim;
+    double signal = (std::log(static_cast<double>(masses[place])) - mean_logit) * logit_unit + offset;
     write_row(out, static_cast<float>(signal), form, row, reflections[head]);
   });
 }

@@ -187,13 +187,24 @@ class TraceSource : public Source {
                        m.head_dim, m.tokens);
   }
 
-  LayerProblem load(int layer) const override {
+  LayerProblem load(int layer) const override { return load_part(layer, Part::all(geometry_)); }
+
+  LayerProblem load_part(int layer, const Part& part) const override {
     ATTNLAB_CHECK(std::count(manifest_.layers.begin(), manifest_.layers.end(), layer) == 1, "no such layer");
     LayerProblem problem;
     problem.layer = layer;
+    problem.kv_head_begin = part.kv_head_begin;
+    problem.key_begin = part.key_begin;
+    problem.query_begin = part.query_begin;
     problem.valid = {manifest_.tokens};
+    const int64_t group = geometry_.group();
     auto view = [&](char name) {
-      problem.storage.push_back(finite_f32(open_array(layer, name)));
+      const bool of_queries = name == 'q' || name == 'o';
+      const Slice slice = of_queries
+                              ? Slice{part.kv_head_begin * group, part.kv_head_end * group, part.query_begin,
+                                      manifest_.tokens}
+                              : Slice{part.kv_head_begin, part.kv_head_end, part.key_begin, part.key_end};
+      problem.storage.push_back(finite_f32(slice_thd(open_array(layer, name), slice)));
       return tensor::view_thd(problem.storage.back());
     };
     problem.query = view('q');

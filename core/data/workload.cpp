@@ -71,7 +71,6 @@ void check(const WorkloadSpec& spec) {
                                                      .suggestion = base::did_you_mean(spec.kind, kinds)});
   }
   check_extents(spec);
-  check_memory(spec);
   if (has_known_mass(spec)) check_known_mass(spec);
   if (spec.kind == "drift") check_drift(spec);
 }
@@ -91,17 +90,19 @@ std::string kind_text(const WorkloadSpec& s) {
 }
 
 /// Adds the signs of the KV head to the values of its relevant keys.
-void add_answer(const WorkloadSpec& spec, int layer, Tensor& value) {
-  auto values = value.mutable_values<float>();
+void add_answer(const WorkloadSpec& spec, int layer, const Part& part, TensorPart& value) {
+  auto values = value.tensor.mutable_values<float>();
   const auto channels = static_cast<size_t>(spec.value_dim);
-  const auto keys = static_cast<size_t>(spec.keys);
-  base::parallel_for(spec.batch * spec.kv_heads, [&](int64_t index, int) {
-    const auto head = static_cast<size_t>(index);
+  base::parallel_for(spec.batch * part.kv_heads(), [&](int64_t index, int) {
+    const int64_t b = index / part.kv_heads(), h = part.kv_head_begin + index % part.kv_heads();
+    const auto head = static_cast<size_t>(b * spec.kv_heads + h);
     Philox philox(key_of(spec, layer, Purpose::answer), head);
     std::vector<float> answer(channels);
     for (float& sign : answer) sign = philox.below(2) == 0 ? -1.0f : 1.0f;
     for (const size_t key : chosen_keys(spec, layer, head)) {
-      auto row = values.subspan((head * keys + key) * channels, channels);
+      const auto place = static_cast<int64_t>(key) - part.key_begin;
+      if (place < 0 || place >= part.keys()) continue;
+      auto row = values.subspan(static_cast<size_t>(index * part.keys() + place) * channels, channels);
       for (size_t channel = 0; channel < channels; ++channel) row[channel] += answer[channel];
     }
   });
@@ -109,8 +110,9 @@ void add_answer(const WorkloadSpec& spec, int layer, Tensor& value) {
 
 class WorkloadSource : public Source {
  public:
-  explicit WorkloadSource(const WorkloadSpec& spec) : spec_(spec) {
+  WorkloadSource(const WorkloadSpec& spec, bool in_parts) : spec_(spec) {
     check(spec);
+    if (!in_parts) check_memory(spec);
     geometry_ = {.batch = spec.batch,
                  .query_heads = spec.query_heads,
                  .kv_heads = spec.kv_heads,
@@ -134,18 +136,30 @@ class WorkloadSource : public Source {
                        s.kv_heads, s.head_dim, s.queries, s.keys, s.seed);
   }
 
-  LayerProblem load(int layer) const override {
+  LayerProblem load(int layer) const override { return load_part(layer, Part::all(geometry_)); }
+
+  LayerProblem load_part(int layer, const Part& part) const override {
     ATTNLAB_CHECK(layer >= 0 && layer < spec_.layers, "no such layer");
     const WorkloadSpec& s = spec_;
     LayerProblem problem;
     problem.layer = layer;
+    problem.kv_head_begin = part.kv_head_begin;
+    problem.key_begin = part.key_begin;
+    problem.query_begin = part.query_begin;
     problem.valid.assign(static_cast<size_t>(s.batch), s.keys);
-    auto query = Tensor::zeros(tensor::DType::f32, {s.batch, s.query_heads, s.queries, s.head_dim});
-    auto key = Tensor::zeros(tensor::DType::f32, {s.batch, s.kv_heads, s.keys, s.head_dim});
-    auto value = Tensor::zeros(tensor::DType::f32, {s.batch, s.kv_heads, s.keys, s.value_dim});
+    const auto keys_of_part = [&](int64_t channels) {
+      return TensorPart{Tensor::zeros(tensor::DType::f32, {s.batch, part.kv_heads(), part.keys(), channels}),
+                        s.kv_heads, s.keys, part.kv_head_begin, part.key_begin};
+    };
+    const int64_t group = geometry_.group(), queries = s.queries - part.query_begin;
+    TensorPart query{
+        Tensor::zeros(tensor::DType::f32, {s.batch, part.kv_heads() * group, queries, s.head_dim}),
+        s.query_heads, s.queries, part.kv_head_begin * group, part.query_begin};
+    TensorPart key = keys_of_part(s.head_dim), value = keys_of_part(s.value_dim);
     if (has_known_mass(s)) {
-      problem.true_mass = known_masses(s, layer);
-      plant(s, layer, problem.true_mass, query, key);
+      const Tensor mass = known_masses(s, layer, part);
+      plant(s, layer, mass, query, key);
+      if (part == Part::all(geometry_)) problem.true_mass = mass;
     } else if (s.kind == "drift") {
       fill_drift(s, layer, query, key);
     } else {
@@ -153,11 +167,11 @@ class WorkloadSource : public Source {
       fill_normals(key_of(s, layer, Purpose::key), key);
     }
     fill_normals(key_of(s, layer, Purpose::value), value);
-    if (s.kind == "aggregation") add_answer(s, layer, value);
-    problem.query = tensor::view_bhsd(query);
-    problem.key = tensor::view_bhsd(key);
-    problem.value = tensor::view_bhsd(value);
-    problem.storage = {query, key, value};
+    if (s.kind == "aggregation") add_answer(s, layer, part, value);
+    problem.query = tensor::view_bhsd(query.tensor);
+    problem.key = tensor::view_bhsd(key.tensor);
+    problem.value = tensor::view_bhsd(value.tensor);
+    problem.storage = {query.tensor, key.tensor, value.tensor};
     return problem;
   }
 
@@ -169,8 +183,8 @@ class WorkloadSource : public Source {
 
 }  // namespace
 
-std::unique_ptr<Source> open_workload(const WorkloadSpec& spec) {
-  return std::make_unique<WorkloadSource>(spec);
+std::unique_ptr<Source> open_workload(const WorkloadSpec& spec, bool in_parts) {
+  return std::make_unique<WorkloadSource>(spec, in_parts);
 }
 
 }  // namespace attnlab::data

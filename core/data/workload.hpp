@@ -40,8 +40,9 @@ namespace attnlab::data {
 /// (none for head_dim < 3) and touch all channels; the noise has about unit variance per channel.
 ///
 /// Each value is a function of (seed, layer, tensor, place) alone: neither threads nor the order of `load`
-/// matter. `load` writes each tensor once, in place. Throws UserError for specifications that cannot be met,
-/// including layers larger than the machine's memory.
-std::unique_ptr<Source> open_workload(const config::WorkloadSpec& spec);
+/// matter. `load` writes each tensor once, in place; `load_part` makes the part alone (and, for known masses,
+/// those of one head at a time). Throws UserError for specifications that cannot be met, including layers
+/// larger than the machine's memory unless they are loaded `in_parts`.
+std::unique_ptr<Source> open_workload(const config::WorkloadSpec& spec, bool in_parts = false);
 
 }  // namespace attnlab::data

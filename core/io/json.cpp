@@ -27,4 +27,13 @@ Json parse_untrusted(std::string_view text, const std::string& what) {
   return json;
 }
 
+void erase_member(Json& object, std::string_view key) {
+  if (!object.contains(key)) return;
+  Json rest = Json::object();
+  for (auto& item : object.items()) {
+    if (item.key() != key) rest[item.key()] = std::move(item.value());
+  }
+  object = std::move(rest);
+}
+
 }  // namespace attnlab::io

@@ -1,5 +1,6 @@
 #include "core/measure/cost.hpp"
 
+#include <algorithm>
 #include <bit>
 
 namespace attnlab::measure {
@@ -80,23 +81,63 @@ void CostCounter::add(const TileOutcome& outcome) {
 void CostCounter::add_state(const attention::Session& session) {
   for (size_t p = 0; p < totals_.size(); ++p) {
     const std::vector<attention::IndexBytes> index = session.index_bytes(p);
-    Totals& totals = totals_[p];
-    totals.index.resize(index.size());
-    totals.tokens.resize(index.size());
-    totals.sequences.resize(index.size());
+    CostSums layer;
+    layer.index = index;
+    layer.tokens.resize(index.size());
+    layer.sequences.resize(index.size());
     for (size_t s = 0; s < index.size(); ++s) {
-      totals.index[s] += index[s];
-      for (const attention::KeyState& head : session.state(p)[s]) {
-        totals.tokens[s] += head.key_count();
-        ++totals.sequences[s];
+      const auto& states = session.state(p)[s];
+      for (size_t head = 0; head < states.size(); ++head) {
+        if (!session.holds(static_cast<int64_t>(head))) continue;
+        layer.tokens[s] += states[head].key_count();
+        ++layer.sequences[s];
       }
     }
+    totals_[p].state += layer;
   }
+}
+
+CostSums& CostSums::operator+=(const CostSums& other) {
+  queries += other.queries;
+  attended_bytes += other.attended_bytes;
+  dense_bytes += other.dense_bytes;
+  const size_t stages = std::max(index.size(), other.index.size());
+  index.resize(stages);
+  tokens.resize(stages);
+  sequences.resize(stages);
+  for (size_t s = 0; s < other.index.size(); ++s) {
+    index[s] += other.index[s];
+    tokens[s] += other.tokens[s];
+    sequences[s] += other.sequences[s];
+  }
+  return *this;
+}
+
+CostSums CostCounter::sums(size_t pipeline) const {
+  const Totals& totals = totals_[pipeline];
+  CostSums sums = totals.state;
+  sums.queries = totals.queries;
+  sums.attended_bytes = totals.attended_bytes;
+  sums.dense_bytes = totals.dense_bytes;
+  return sums;
+}
+
+void CostCounter::add(size_t pipeline, const CostSums& sums) {
+  Totals& totals = totals_[pipeline];
+  totals.queries += sums.queries;
+  totals.attended_bytes += sums.attended_bytes;
+  totals.dense_bytes += sums.dense_bytes;
+  CostSums state = sums;
+  state.queries = state.attended_bytes = state.dense_bytes = 0;
+  totals.state += state;
 }
 
 Cost CostCounter::cost(size_t pipeline, const attention::Pipeline& stages,
                        const attention::Clocks& clocks) const {
-  const Totals& totals = totals_[pipeline];
+  CostSums totals = sums(pipeline);
+  totals.index.resize(stages.stages().size());
+  totals.tokens.resize(stages.stages().size());
+  totals.sequences.resize(stages.stages().size());
   Cost cost;
   cost.attended_bytes_per_query = ratio(totals.attended_bytes, totals.queries);
   for (size_t s = 0; s < stages.stages().size(); ++s) {

@@ -250,26 +250,16 @@ RunRecord run_experiment(const config::RunPlan& plan, const std::vector<Pipeline
   run.input.dense_bytes_per_query = cost.dense_bytes_per_query();
   const attention::Clocks& clocks = engine.clocks();
   for (size_t p = 0; p < pipelines.size(); ++p) {
-    std::vector<const plugin::Descriptor*> descriptors;
-    for (const auto& stage : pipelines[p].stages()) descriptors.push_back(&stage.masker.descriptor());
-    PipelineRecord record = describe_pipeline(plan.pipelines[p], descriptors);
-    record.quality = quality_of(totals[p].rows, totals[p].empty_rows);
+    PipelineFigures figures;
+    figures.quality = quality_of(totals[p].rows, totals[p].empty_rows);
+    figures.cost = cost.cost(p, pipelines[p], clocks);
+    figures.attend_seconds = clocks.attend[p];
+    figures.stage_seconds = clocks.stages[p];
+    figures.prompt_seen = begin > 0 || geometry.keys == geometry.queries;
+    PipelineRecord& record = add_pipeline(plan, pipelines, p, figures, run);
     record.active = picture.take_active(p);
     record.reference_error = totals[p].reference_error;
     record.state_bytes = totals[p].state_bytes;
-    record.cost = cost.cost(p, pipelines[p], clocks);
-    PipelineTime time{record.name, clocks.attend[p], {}};
-    for (size_t s = 0; s < record.stages.size(); ++s) {
-      time.stages.emplace_back(record.stages[s].name, clocks.stages[p][s]);
-    }
-    const bool prompt_seen = begin > 0 || geometry.keys == geometry.queries;
-    add_notes(record, descriptors, plan.mode, prompt_seen, run.notes);
-    if (record.quality.empty_rows > 0) {
-      run.notes.push_back(fmt::format("{}: {} rows selected no key (on_empty_row = {})", record.name,
-                                      record.quality.empty_rows, name_of(plan.attention.on_empty_row)));
-    }
-    run.time.pipelines.push_back(std::move(time));
-    run.pipelines.push_back(std::move(record));
   }
   run.plane = picture.take_plane();
   run.time.logits = clocks.logits;
@@ -279,6 +269,27 @@ RunRecord run_experiment(const config::RunPlan& plan, const std::vector<Pipeline
   run.time.scratch_bytes = engine.scratch_bytes();
   run.time.wall_seconds = seconds_since(start);
   return run;
+}
+
+PipelineRecord& add_pipeline(const config::RunPlan& plan, const Pipelines& pipelines, size_t index,
+                             const PipelineFigures& figures, RunRecord& run) {
+  std::vector<const plugin::Descriptor*> descriptors;
+  for (const auto& stage : pipelines[index].stages()) descriptors.push_back(&stage.masker.descriptor());
+  PipelineRecord record = describe_pipeline(plan.pipelines[index], descriptors);
+  record.quality = figures.quality;
+  record.cost = figures.cost;
+  PipelineTime time{record.name, figures.attend_seconds, {}};
+  for (size_t s = 0; s < record.stages.size(); ++s) {
+    time.stages.emplace_back(record.stages[s].name, figures.stage_seconds[s]);
+  }
+  add_notes(record, descriptors, plan.mode, figures.prompt_seen, run.notes);
+  if (record.quality.empty_rows > 0) {
+    run.notes.push_back(fmt::format("{}: {} rows selected no key (on_empty_row = {})", record.name,
+                                    record.quality.empty_rows, name_of(plan.attention.on_empty_row)));
+  }
+  run.time.pipelines.push_back(std::move(time));
+  run.pipelines.push_back(std::move(record));
+  return run.pipelines.back();
 }
 
 PipelineRecord failed_pipeline(const config::PipelinePlan& plan, const plugin::Catalog& catalog,

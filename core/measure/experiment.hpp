@@ -12,6 +12,8 @@
 
 namespace attnlab::measure {
 
+using Pipelines = std::vector<attention::Pipeline>;
+
 struct ExperimentOptions {
   attention::Execution execution;
   DumpChoice dump;
@@ -34,6 +36,18 @@ void check_plan(const config::RunPlan& plan, const data::Source& source, const c
 /// version.
 RunRecord run_experiment(const config::RunPlan& plan, const std::vector<attention::Pipeline>& pipelines,
                          const data::Source& source, const ExperimentOptions& options);
+
+/// What a run measured of one pipeline.
+struct PipelineFigures {
+  Quality quality;
+  Cost cost;
+  double attend_seconds = 0;
+  std::vector<double> stage_seconds;
+  bool prompt_seen = true;  ///< as add_notes takes it
+};
+/// Appends the record, the time and the notes of pipeline `index` to the run; returns the record.
+PipelineRecord& add_pipeline(const config::RunPlan& plan, const Pipelines& pipelines, size_t index,
+                             const PipelineFigures& figures, RunRecord& run);
 
 /// The record of a pipeline that could not be run to its end: its stages, NaN for every figure.
 PipelineRecord failed_pipeline(const config::PipelinePlan& plan, const plugin::Catalog& catalog,

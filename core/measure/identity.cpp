@@ -64,8 +64,8 @@ Json complete_config(const config::RunPlan& plan, const plugin::Catalog& catalog
 std::string run_id(const config::RunPlan& plan, const plugin::Catalog& catalog, const Json& complete,
                    const InputFiles& files, const FileHash& hash) {
   Json identity = complete;
-  for (const char* path : {"trace", "npz", "safetensors"}) identity["input"].erase(path);
-  for (const char* name : {"title", "plugin_path"}) identity.erase(name);
+  for (const char* path : {"trace", "npz", "safetensors"}) io::erase_member(identity["input"], path);
+  for (const char* name : {"title", "plugin_path"}) io::erase_member(identity, name);
   for_each_stage_file(
       plan, catalog, [&](const std::string& file) { replace_text(identity["pipelines"], file, hash(file)); });
   identity["files"] = Json::array();

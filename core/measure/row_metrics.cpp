@@ -9,22 +9,10 @@
 namespace attnlab::measure {
 namespace {
 
-/// Sums over the active keys of a row, all relative to the exact denominator D = exp(exact).
-struct WeightSums {
-  double recall = 0;  ///< sum of exact softmax weights
-  double weight = 0;  ///< sum of the row's weights, 1/p included, over D
-  double moment = 0;  ///< sum of weight * log weight
-
-  void add(double logit, double log_weight) {
-    const double exact_weight = std::exp(logit);
-    recall += exact_weight;
-    const double w = log_weight == 0 ? exact_weight : exact_weight * std::exp(log_weight);
-    weight += w;
-    moment += w * (logit + log_weight);
-  }
-  /// -sum a log a of the normalised weights a.
-  double entropy() const { return weight > 0 ? std::max(0.0, std::log(weight) - moment / weight) : 0; }
-};
+/// -sum a log a of the normalised weights a.
+double entropy_of(const WeightSums& sums) {
+  return sums.weight > 0 ? std::max(0.0, std::log(sums.weight) - sums.moment / sums.weight) : 0;
+}
 
 double distance(const float* a, const float* b, int64_t n) {
   double sum = 0;
@@ -43,14 +31,55 @@ double norm(const float* a, int64_t n) {
 
 }  // namespace
 
-RowMetrics measure_row(const attention::TileOutcome& outcome, int64_t row) {
-  attention::Tile& tile = *outcome.tile;
+void WeightSums::add(double logit, double log_weight) {
+  const double exact_weight = std::exp(logit);
+  recall += exact_weight;
+  const double w = log_weight == 0 ? exact_weight : exact_weight * std::exp(log_weight);
+  weight += w;
+  moment += w * (logit + log_weight);
+}
+
+void WeightSums::add(const WeightSums& other, double shift) {
+  const double factor = std::exp(shift);
+  recall += factor * other.recall;
+  weight += factor * other.weight;
+  moment += factor * (other.moment + other.weight * shift);
+}
+
+WeightSums weight_sums(const attention::RowList& list, const float* logits, double lse) {
+  WeightSums sums;
+  for (const auto& run : list.runs) {
+    for (int32_t key = run.begin; key < run.end; ++key) sums.add(logits[key] - lse, 0);
+  }
+  for (int32_t key : list.ids) sums.add(logits[key] - lse, 0);
+  for (size_t i = 0; i < list.sampled.size(); ++i) {
+    sums.add(logits[list.sampled[i]] - lse, list.log_weight[i]);
+  }
+  return sums;
+}
+
+RowMetrics metrics_of(const MeasuredRow& row) {
   RowMetrics metrics;
-  const int64_t visible = tile.visible_count(row);
-  if (visible == 0) {
+  if (row.visible == 0) {
     metrics.density = std::numeric_limits<float>::quiet_NaN();
     return metrics;
   }
+  metrics.density = static_cast<float>(static_cast<double>(row.active) / static_cast<double>(row.visible));
+  // All keys hold all mass, whatever the rounding of the exact denominator.
+  metrics.mass_recall = row.active == row.visible ? 1.0f : static_cast<float>(std::min(1.0, row.sums.recall));
+  metrics.entropy = static_cast<float>(entropy_of(row.sums));
+  metrics.denominator_error = static_cast<float>(std::abs(std::expm1(row.lse - row.exact_lse)));
+  const double error = distance(row.out, row.exact_out, row.value_dim);
+  const double size = norm(row.exact_out, row.value_dim);
+  metrics.output_error = static_cast<float>(size > 0 ? error / size : error);
+  return metrics;
+}
+
+RowMetrics measure_row(const attention::TileOutcome& outcome, int64_t row) {
+  attention::Tile& tile = *outcome.tile;
+  MeasuredRow measured;
+  measured.visible = tile.visible_count(row);
+  if (measured.visible == 0) return metrics_of(measured);
   const float* logits = tile.logits() + row * tile.logits_stride();
   // A learned sink is part of the denominator but not of the mass on keys.
   double exact = outcome.exact_lse[row];
@@ -58,30 +87,16 @@ RowMetrics measure_row(const attention::TileOutcome& outcome, int64_t row) {
     const kernels::Range all{0, static_cast<int32_t>(tile.visible_end(row))};
     exact = kernels::log_sum_exp(logits, {&all, 1});
   }
-  WeightSums sums;
   attention::RowList dense;
   const attention::RowList& list = attention::active_list(outcome, row, dense);
-  for (const auto& run : list.runs) {
-    for (int32_t key = run.begin; key < run.end; ++key) sums.add(logits[key] - exact, 0);
-  }
-  for (int32_t key : list.ids) sums.add(logits[key] - exact, 0);
-  for (size_t i = 0; i < list.sampled.size(); ++i) {
-    sums.add(logits[list.sampled[i]] - exact, list.log_weight[i]);
-  }
-  const int64_t active = list.size();
-  metrics.density = static_cast<float>(static_cast<double>(active) / static_cast<double>(visible));
-  // All keys hold all mass, whatever the rounding of the exact denominator.
-  metrics.mass_recall = active == visible ? 1.0f : static_cast<float>(std::min(1.0, sums.recall));
-  metrics.entropy = static_cast<float>(sums.entropy());
-  metrics.denominator_error =
-      static_cast<float>(std::abs(std::expm1(double{outcome.lse[row]} - double{outcome.exact_lse[row]})));
-  const int64_t width = tile.value_dim();
-  const float* out = outcome.out + row * width;
-  const float* exact_out = outcome.exact_out + row * width;
-  const double error = distance(out, exact_out, width);
-  const double size = norm(exact_out, width);
-  metrics.output_error = static_cast<float>(size > 0 ? error / size : error);
-  return metrics;
+  measured.sums = weight_sums(list, logits, exact);
+  measured.active = list.size();
+  measured.lse = double{outcome.lse[row]};
+  measured.exact_lse = double{outcome.exact_lse[row]};
+  measured.value_dim = tile.value_dim();
+  measured.out = outcome.out + row * measured.value_dim;
+  measured.exact_out = outcome.exact_out + row * measured.value_dim;
+  return metrics_of(measured);
 }
 
 Summary summarise(std::vector<float> values) {

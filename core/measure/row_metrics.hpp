@@ -14,6 +14,32 @@ struct RowMetrics {
   float density = 0, mass_recall = 0, output_error = 0, denominator_error = 0, entropy = 0;
 };
 
+/// Sums over active keys, relative to a denominator D.
+struct WeightSums {
+  double recall = 0;  ///< sum of exp(logit) over D
+  double weight = 0;  ///< sum of the row's weights, 1/p included, over D
+  double moment = 0;  ///< sum of weight * log weight
+
+  void add(double logit, double log_weight);
+  /// Adds sums that are relative to exp(shift) D.
+  void add(const WeightSums& other, double shift);
+};
+
+/// The sums of a list; `lse` = log D, `logits` indexed by key.
+WeightSums weight_sums(const attention::RowList& list, const float* logits, double lse);
+
+/// What is known of a row and of dense attention on it; D of the sums is that of dense attention, without a
+/// learned sink.
+struct MeasuredRow {
+  int64_t active = 0, visible = 0;  ///< keys
+  WeightSums sums;
+  double lse = 0, exact_lse = 0;
+  const float* out = nullptr;  ///< [value_dim]
+  const float* exact_out = nullptr;
+  int64_t value_dim = 0;
+};
+RowMetrics metrics_of(const MeasuredRow& row);
+
 /// Measures row `row` of a tile; needs the outcome's exact rows. O(active keys).
 RowMetrics measure_row(const attention::TileOutcome& outcome, int64_t row);
 

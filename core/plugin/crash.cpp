@@ -29,15 +29,6 @@ int failure_file = -1;
 /// Lines of a failure are kept short, so that one write appends them whole.
 constexpr size_t line_bytes = 4096;
 
-void write_all(int file, const char* text, size_t size) {
-  while (size > 0) {
-    const ssize_t written = ::write(file, text, size);
-    if (written < 0 && errno != EINTR) return;
-    text += std::max<ssize_t>(written, 0);
-    size -= static_cast<size_t>(std::max<ssize_t>(written, 0));
-  }
-}
-
 /// Neither allocates nor locks: the heap may be what the plugin broke.
 void record_line(const char* pipeline, const char* reason, const char* message) {
   if (failure_file < 0) return;
@@ -96,6 +87,15 @@ void handle_exit() {
 }
 
 }  // namespace
+
+void write_all(int file, const char* text, size_t size) {
+  while (size > 0) {
+    const ssize_t written = ::write(file, text, size);
+    if (written < 0 && errno != EINTR) return;
+    text += std::max<ssize_t>(written, 0);
+    size -= static_cast<size_t>(std::max<ssize_t>(written, 0));
+  }
+}
 
 // Not by way of _exit, which leads back to end_process.
 void leave_process(int code) {

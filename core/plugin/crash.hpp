@@ -17,6 +17,9 @@ void report_crashes();
 /// Ends the process at once, whatever this thread is inside. Safe in a signal handler.
 [[noreturn]] void leave_process(int code);
 
+/// Writes all of it, as far as the file takes it. Safe in a signal handler.
+void write_all(int file, const char* text, size_t size);
+
 /// Ends the process at once, as _exit does; inside a plugin it is the plugin that is named. The program puts
 /// it in the place of libc's _exit, so that no plugin can end a run with a success of its own.
 [[noreturn]] void end_process(int code);

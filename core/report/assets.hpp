@@ -11,5 +11,7 @@ namespace attnlab::report {
 extern const std::string_view style_sheet;
 /// assets/*.js, one after the other.
 extern const std::string_view script;
+/// The script of a sweep's page: assets/common.js, page.js and sweep.js.
+extern const std::string_view sweep_script;
 
 }  // namespace attnlab::report

@@ -3,10 +3,10 @@
 
 #include <vector>
 
-#include "core/report/assets.hpp"
 #include "core/report/compare.hpp"
 #include "core/report/compare_figures.hpp"
 #include "core/report/compare_table.hpp"
+#include "core/report/plain_table.hpp"
 #include "core/report/text.hpp"
 
 namespace attnlab::report {
@@ -39,18 +39,6 @@ constexpr const char* style =
     "#table tbody th{color:var(--text)}.bad{color:var(--warn)}.method p{max-width:76ch}"
     ".swatch{display:inline-block;width:9px;height:9px;border-radius:50%;background:var(--series);margin-"
     "right:7px}";
-
-std::string page_head(const std::string& title) {
-  std::string page =
-      "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-      "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">"
-      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none';style-src 'unsafe-inline'\">"
-      "<title>" +
-      title + "</title>\n<style>\n";
-  page += style_sheet;
-  page += style;
-  return page + "</style></head>\n<body><main>\n";
-}
 
 std::string header(const Comparison& comparison) {
   std::string html = "<header><h1>" + html_text(comparison.title) + "</h1><p>" +
@@ -165,7 +153,7 @@ std::string method_section(const Comparison& comparison) {
 }  // namespace
 
 std::string compare_html(const Comparison& comparison) {
-  std::string page = page_head(html_text(comparison.title));
+  std::string page = page_head(comparison.title, style);
   const bool several = comparison.seeds.size() > 1;
   for (const std::string& section :
        {header(comparison), table_section(comparison),

@@ -1,9 +1,15 @@
-# cmake -DOUT=FILE -DCSS=FILE -DJS=FILE;FILE... -P embed_assets.cmake: writes the C++ source behind assets.hpp.
-set(script "")
-foreach(file IN LISTS JS)
-  file(READ "${file}" text)
-  string(APPEND script "${text}")
-endforeach()
+# cmake -DOUT=FILE -DCSS=FILE -DJS=FILE;FILE... -DSWEEP_JS=FILE;FILE... -P embed_assets.cmake: writes the C++ source behind
+# assets.hpp.
+function(read_all result)
+  set(all "")
+  foreach(file IN LISTS ARGN)
+    file(READ "${file}" text)
+    string(APPEND all "${text}")
+  endforeach()
+  set(${result} "${all}" PARENT_SCOPE)
+endfunction()
+read_all(script ${JS})
+read_all(sweep_script ${SWEEP_JS})
 file(READ "${CSS}" style)
 file(WRITE "${OUT}" "#include \"core/report/assets.hpp\"
 
@@ -11,6 +17,7 @@ namespace attnlab::report {
 
 const std::string_view style_sheet = R\"asset(${style})asset\";
 const std::string_view script = R\"asset(${script})asset\";
+const std::string_view sweep_script = R\"asset(${sweep_script})asset\";
 
 }  // namespace attnlab::report
 ")

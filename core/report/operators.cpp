@@ -16,35 +16,6 @@ using measure::OperatorSpectrum;
 using measure::OperatorsRecord;
 using measure::SampleFigure;
 
-std::string text_of(const OperatorsTable& table) {
-  std::vector<int> widths(table.rows[0].size(), 0);
-  for (const auto& row : table.rows) {
-    for (size_t c = 0; c < row.size(); ++c) widths[c] = std::max(widths[c], display_width(clean(row[c])));
-  }
-  std::string text = table.title + "\n";
-  for (const auto& row : table.rows) {
-    std::string line;
-    for (size_t c = 0; c < row.size(); ++c) {
-      line += "  ";
-      line += c < table.left ? pad_right(clean(row[c]), widths[c]) : pad_left(clean(row[c]), widths[c]);
-    }
-    text += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
-  }
-  return text;
-}
-
-std::string markdown_of(const OperatorsTable& table) {
-  std::string text = "## " + table.title + "\n\n" + markdown_text(table.about) + "\n\n";
-  for (size_t r = 0; r < table.rows.size(); ++r) {
-    for (const std::string& cell : table.rows[r]) text += "| " + markdown_text(cell) + " ";
-    text += "|\n";
-    if (r > 0) continue;
-    for (size_t c = 0; c < table.rows[0].size(); ++c) text += c < table.left ? "|---" : "|---:";
-    text += "|\n";
-  }
-  return text;
-}
-
 /// Lines of one operator at one length.
 class CsvLines {
  public:
@@ -71,7 +42,7 @@ class CsvLines {
 std::string operators_text(const OperatorsRecord& record) {
   std::string text;
   for (const std::string& fact : operators_facts(record)) text += fact + "\n";
-  for (const OperatorsTable& table : operators_tables(record)) text += "\n" + text_of(table);
+  for (const PlainTable& table : operators_tables(record)) text += "\n" + plain_text(table);
   const std::vector<std::string> notes = operators_notes(record);
   if (!notes.empty()) text += "\n";
   for (const std::string& note : notes) text += "note: " + clean(note) + "\n";
@@ -82,7 +53,7 @@ std::string operators_markdown(const OperatorsRecord& record) {
   std::string text = "# " + markdown_text(operators_title(record)) + "\n\n";
   for (const std::string& fact : operators_facts(record)) text += markdown_text(fact) + "\n\n";
   for (const std::string& note : operators_notes(record)) text += "- " + markdown_text(note) + "\n";
-  for (const OperatorsTable& table : operators_tables(record)) text += "\n" + markdown_of(table);
+  for (const PlainTable& table : operators_tables(record)) text += "\n" + plain_markdown(table);
   return text;
 }
 

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/report/assets.hpp"
 #include "core/report/format.hpp"
 #include "core/report/operators.hpp"
 #include "core/report/operators_chart.hpp"
@@ -146,24 +145,6 @@ std::string decay_section(const OperatorsRecord& record) {
          figure + "</section>";
 }
 
-std::string html_table(const OperatorsTable& table) {
-  std::string html =
-      "<h3>" + html_text(table.title) + "</h3><p class=\"small\">" + html_text(table.about) +
-      fmt::format(
-          R"(</p><div class="scroll" tabindex="0" role="region" aria-label="{}"><table class="grid-table">)",
-          html_text(table.title));
-  for (size_t r = 0; r < table.rows.size(); ++r) {
-    html += r == 0 ? "<thead><tr>" : "<tr>";
-    for (size_t c = 0; c < table.rows[r].size(); ++c) {
-      const char* tag = r == 0 || c == 0 ? "th" : "td";
-      html += fmt::format("<{0}{1}>{2}</{0}>", tag, c < table.left ? " class=\"word\"" : "",
-                          html_text(table.rows[r][c]));
-    }
-    html += r == 0 ? "</tr></thead><tbody>" : "</tr>";
-  }
-  return html + "</tbody></table></div>";
-}
-
 std::string head_of(const OperatorsRecord& record) {
   const std::string title = html_text(operators_title(record));
   std::string html = "<header><h1>" + title + "</h1><div class=\"facts\">";
@@ -181,19 +162,10 @@ std::string head_of(const OperatorsRecord& record) {
 }  // namespace
 
 std::string operators_html(const OperatorsRecord& record) {
-  std::string page =
-      "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-      "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">"
-      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none';style-src 'unsafe-inline'\">"
-      "<title>" +
-      html_text(operators_title(record)) + "</title>\n<style>\n";
-  page += style_sheet;
-  page += chart_style;
-  page += style;
-  page += "</style></head>\n<body><main>\n" + head_of(record);
+  std::string page = page_head(operators_title(record), std::string(chart_style) + style) + head_of(record);
   page += scaling_section(record) + "\n" + decay_section(record) + "\n";
   page += R"(<section id="tables"><h2>Tables</h2>)";
-  for (const OperatorsTable& table : operators_tables(record)) page += html_table(table);
+  for (const PlainTable& table : operators_tables(record)) page += plain_html(table);
   return page + "</section>\n</main></body></html>\n";
 }
 

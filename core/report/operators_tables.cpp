@@ -30,9 +30,9 @@ std::string count_text(const SampleFigure& figure) {
   return whole ? fmt::format("{:.0f}", figure.mean) : figure_text(figure);
 }
 
-OperatorsTable spectrum_table(const OperatorsRecord& record) {
+PlainTable spectrum_table(const OperatorsRecord& record) {
   const config::SpectrumPlan& plan = *record.plan.spectrum;
-  OperatorsTable table{
+  PlainTable table{
       "Spectra of the weights",
       "Means ± standard deviations over the samples. rank: singular values above sigma_1 N epsilon. "
       "effective rank: exp of the entropy of sigma / sum. participation: (sum sigma)^2 / sum sigma^2. stable "
@@ -92,8 +92,8 @@ std::string cell_text(const OperatorScaling& scaling, int64_t tokens, Quantity q
   return "-";
 }
 
-OperatorsTable scaling_table(const OperatorsRecord& record, Quantity quantity) {
-  OperatorsTable table;
+PlainTable scaling_table(const OperatorsRecord& record, Quantity quantity) {
+  PlainTable table;
   switch (quantity) {
     case Quantity::prefill:
       table.title = "Prefill, time per token";
@@ -119,12 +119,12 @@ OperatorsTable scaling_table(const OperatorsRecord& record, Quantity quantity) {
   return table;
 }
 
-OperatorsTable crossover_table(const std::vector<Crossover>& found) {
-  OperatorsTable table{"Crossovers",
-                       "From where on an operator stays below " + found[0].against +
-                           ", straight lines between logarithms of the lengths measured.",
-                       {{"operator", "what", "below " + found[0].against}},
-                       3};
+PlainTable crossover_table(const std::vector<Crossover>& found) {
+  PlainTable table{"Crossovers",
+                   "From where on an operator stays below " + found[0].against +
+                       ", straight lines between logarithms of the lengths measured.",
+                   {{"operator", "what", "below " + found[0].against}},
+                   3};
   for (const Crossover& c : found) {
     const char* what[] = {"prefill, time per token", "decoding, time per token", "state"};
     table.rows.push_back({c.name, what[static_cast<size_t>(c.quantity)], crossover_text(c)});
@@ -147,11 +147,11 @@ std::string crossover_text(const Crossover& c) {
   return fmt::format("not at {}", c.last);
 }
 
-std::vector<OperatorsTable> operators_tables(const OperatorsRecord& record) {
-  std::vector<OperatorsTable> tables;
+std::vector<PlainTable> operators_tables(const OperatorsRecord& record) {
+  std::vector<PlainTable> tables;
   if (!record.spectra.empty()) tables.push_back(spectrum_table(record));
   for (const Quantity quantity : {Quantity::prefill, Quantity::decode, Quantity::state}) {
-    OperatorsTable table = scaling_table(record, quantity);
+    PlainTable table = scaling_table(record, quantity);
     if (table.rows.size() > 1) tables.push_back(std::move(table));
   }
   if (const auto found = measure::crossovers(record.scaling); !found.empty())

@@ -5,18 +5,12 @@
 #include <vector>
 
 #include "core/measure/operators.hpp"
+#include "core/report/plain_table.hpp"
 
 namespace attnlab::report {
 
-/// Raw text, still to be escaped; row 0 is the heading.
-struct OperatorsTable {
-  std::string title, about;
-  std::vector<std::vector<std::string>> rows;
-  size_t left = 1;  ///< columns that are words
-};
-
 /// Spectra, time per token in each mode, state, crossovers; those with nothing to say left out.
-std::vector<OperatorsTable> operators_tables(const measure::OperatorsRecord& record);
+std::vector<PlainTable> operators_tables(const measure::OperatorsRecord& record);
 
 /// The title, or "Operators".
 std::string operators_title(const measure::OperatorsRecord& record);

@@ -27,8 +27,8 @@ double chosen_of(const LayerRouting& layer, const std::string& branch) {
                                     : layer.all.chosen[static_cast<size_t>(at - layer.branches.begin())];
 }
 
-RoutingTable layer_table(const RoutingRecord& record) {
-  RoutingTable table{
+PlainTable layer_table(const RoutingRecord& record) {
+  PlainTable table{
       "Layers",
       "gate: mean over the tokens. chosen: share of the tokens whose largest gate it is. entropy: of a "
       "token's gates, mean, in nats and as a share of the log of the branches. token: what the largest gate "
@@ -59,9 +59,9 @@ RoutingTable layer_table(const RoutingRecord& record) {
 }
 
 /// A row for each group and branch, a column for each layer.
-RoutingTable group_table(const RoutingRecord& record, const std::string& title, const std::string& what,
-                         const std::string& about, GateGroups groups) {
-  RoutingTable table{title, about, {{what, "branch", "tokens"}}, 2};
+PlainTable group_table(const RoutingRecord& record, const std::string& title, const std::string& what,
+                       const std::string& about, GateGroups groups) {
+  PlainTable table{title, about, {{what, "branch", "tokens"}}, 2};
   for (const LayerRouting& layer : record.layers)
     table.rows.front().push_back(fmt::format("layer {}", layer.layer));
   if (record.layers.empty()) return table;
@@ -77,8 +77,8 @@ RoutingTable group_table(const RoutingRecord& record, const std::string& title, 
   return table;
 }
 
-RoutingTable ablation_table(const RoutingRecord& record) {
-  RoutingTable table{
+PlainTable ablation_table(const RoutingRecord& record) {
+  PlainTable table{
       "Branches dropped and forced",
       "The loss of the same windows with the branch out of all layers that have it and the other gates "
       "renormalised, and with all tokens on it. The model was not trained for either.",
@@ -90,35 +90,6 @@ RoutingTable ablation_table(const RoutingRecord& record) {
                           fmt::format("{:+.4f}", a.difference)});
   }
   return table;
-}
-
-std::string text_of(const RoutingTable& table) {
-  std::vector<int> widths(table.rows[0].size(), 0);
-  for (const auto& row : table.rows) {
-    for (size_t c = 0; c < row.size(); ++c) widths[c] = std::max(widths[c], display_width(clean(row[c])));
-  }
-  std::string text = table.title + "\n";
-  for (const auto& row : table.rows) {
-    std::string line;
-    for (size_t c = 0; c < row.size(); ++c) {
-      line += "  ";
-      line += c < table.left ? pad_right(clean(row[c]), widths[c]) : pad_left(clean(row[c]), widths[c]);
-    }
-    text += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
-  }
-  return text;
-}
-
-std::string markdown_of(const RoutingTable& table) {
-  std::string text = "## " + table.title + "\n\n" + markdown_text(table.about) + "\n\n";
-  for (size_t r = 0; r < table.rows.size(); ++r) {
-    for (const std::string& cell : table.rows[r]) text += "| " + markdown_text(cell) + " ";
-    text += "|\n";
-    if (r > 0) continue;
-    for (size_t c = 0; c < table.rows[0].size(); ++c) text += c < table.left ? "|---" : "|---:";
-    text += "|\n";
-  }
-  return text;
 }
 
 }  // namespace
@@ -139,8 +110,8 @@ std::vector<std::string> routing_branches(const RoutingRecord& record) {
   return all;
 }
 
-std::vector<RoutingTable> routing_tables(const RoutingRecord& record) {
-  std::vector<RoutingTable> tables{layer_table(record)};
+std::vector<PlainTable> routing_tables(const RoutingRecord& record) {
+  std::vector<PlainTable> tables{layer_table(record)};
   const bool has_text = !record.layers.empty() && record.layers.front().classes.size() > 1;
   if (has_text) {
     tables.push_back(group_table(record, "Mean gates by kind of token", "token",
@@ -172,14 +143,14 @@ std::string state_line(const RoutingRecord& record) {
 
 std::string routing_text(const RoutingRecord& record) {
   std::string text = routing_summary(record) + "\n";
-  for (const RoutingTable& table : routing_tables(record)) text += "\n" + text_of(table);
+  for (const PlainTable& table : routing_tables(record)) text += "\n" + plain_text(table);
   return text + "\n" + state_line(record) + "\n";
 }
 
 std::string routing_markdown(const RoutingRecord& record) {
   std::string text = "# " + markdown_text(routing_title(record)) + "\n\n";
   text += markdown_text(routing_summary(record)) + "\n\n" + state_line(record) + "\n";
-  for (const RoutingTable& table : routing_tables(record)) text += "\n" + markdown_of(table);
+  for (const PlainTable& table : routing_tables(record)) text += "\n" + plain_markdown(table);
   return text;
 }
 

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/report/assets.hpp"
 #include "core/report/routing.hpp"
 #include "core/report/routing_tables.hpp"
 #include "core/report/svg.hpp"
@@ -181,27 +180,9 @@ std::string ablation_section(const RoutingRecord& record) {
          difference_bars(record, false) + difference_bars(record, true) + "</div></section>";
 }
 
-std::string html_table(const RoutingTable& table) {
-  std::string html = "<h3>" + html_text(table.title) + "</h3>";
-  if (!table.about.empty()) html += "<p class=\"small\">" + html_text(table.about) + "</p>";
-  html += fmt::format(
-      R"(<div class="scroll" tabindex="0" role="region" aria-label="{}"><table class="grid-table">)",
-      html_text(table.title));
-  for (size_t r = 0; r < table.rows.size(); ++r) {
-    html += r == 0 ? "<thead><tr>" : "<tr>";
-    for (size_t c = 0; c < table.rows[r].size(); ++c) {
-      const char* tag = r == 0 || c == 0 ? "th" : "td";
-      html += fmt::format("<{0}{1}>{2}</{0}>", tag, c < table.left ? " class=\"word\"" : "",
-                          html_text(table.rows[r][c]));
-    }
-    html += r == 0 ? "</tr></thead><tbody>" : "</tr>";
-  }
-  return html + "</tbody></table></div>";
-}
-
 std::string table_section(const RoutingRecord& record) {
   std::string html = R"(<section id="tables"><h2>Tables</h2>)";
-  for (const RoutingTable& table : routing_tables(record)) html += html_table(table);
+  for (const PlainTable& table : routing_tables(record)) html += plain_html(table);
   return html + "</section>";
 }
 
@@ -209,16 +190,9 @@ std::string table_section(const RoutingRecord& record) {
 
 std::string routing_html(const RoutingRecord& record) {
   const std::string title = html_text(routing_title(record));
-  std::string page =
-      "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-      "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">"
-      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none';style-src 'unsafe-inline'\">"
-      "<title>" +
-      title + "</title>\n<style>\n";
-  page += style_sheet;
-  page += style;
-  page += "</style></head>\n<body><main>\n<header><h1>" + title + "</h1><p>" +
-          html_text(routing_summary(record)) + ".</p><p>" + html_text(state_line(record)) + "</p></header>\n";
+  std::string page = page_head(routing_title(record), style);
+  page += "<header><h1>" + title + "</h1><p>" + html_text(routing_summary(record)) + ".</p><p>" +
+          html_text(state_line(record)) + "</p></header>\n";
   const std::string scale = "Mean gate of the branch; layers down, one scale from 0 to 1.";
   for (const std::string& section :
        {gate_section(record),

@@ -4,19 +4,13 @@
 #include <string>
 #include <vector>
 
+#include "core/report/plain_table.hpp"
 #include "core/train/routing.hpp"
 
 namespace attnlab::report {
 
-/// Raw text, still to be escaped; row 0 is the heading.
-struct RoutingTable {
-  std::string title, about;
-  std::vector<std::vector<std::string>> rows;
-  size_t left = 1;  ///< columns that are words
-};
-
 /// Layers, gates by kind of token, by position and by loss, ablations; those with nothing to say left out.
-std::vector<RoutingTable> routing_tables(const train::RoutingRecord& record);
+std::vector<PlainTable> routing_tables(const train::RoutingRecord& record);
 
 /// The branches of all layers, each once, in the order of the first layer that has it.
 std::vector<std::string> routing_branches(const train::RoutingRecord& record);

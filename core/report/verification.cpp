@@ -6,9 +6,9 @@
 #include <array>
 #include <cmath>
 
-#include "core/report/assets.hpp"
 #include "core/report/axis.hpp"
 #include "core/report/format.hpp"
+#include "core/report/plain_table.hpp"
 #include "core/report/svg.hpp"
 #include "core/report/text.hpp"
 
@@ -241,16 +241,9 @@ std::string verification_csv(const VerificationRecord& verification) {
 
 std::string verification_html(const VerificationRecord& verification) {
   const std::string title = verification.title.empty() ? "sampling" : verification.title;
-  std::string page =
-      "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-      "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">"
-      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none';style-src 'unsafe-inline'\">"
-      "<title>" +
-      html_text(title) + "</title>\n<style>\n";
-  page += style_sheet;
-  page += style;
-  page += "</style></head>\n<body><main>\n<header><h1>" + html_text(title) + "</h1><p>" +
-          html_text(summary(verification)) + "</p></header>\n";
+  std::string page = page_head(title, style);
+  page +=
+      "<header><h1>" + html_text(title) + "</h1><p>" + html_text(summary(verification)) + "</p></header>\n";
   const auto rows = cells(verification);
   page +=
       "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"pipelines\"><table "

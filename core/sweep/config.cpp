@@ -6,6 +6,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "core/config/refuse.hpp"
 #include "core/config/rows.hpp"
 #include "core/config/run_plan.hpp"
 #include "core/config/schema.hpp"
@@ -17,6 +18,7 @@ namespace fs = std::filesystem;
 using base::Mistake;
 using base::UserError;
 using config::Document;
+using config::refuse;
 using io::Json;
 using plugin::Parameter;
 using plugin::ParameterType;
@@ -37,16 +39,6 @@ const std::vector<std::string>& sampler_names() {
 Kind kind_of(const std::string& name) {
   const auto found = std::find(sampler_names().begin(), sampler_names().end(), name);
   return static_cast<Kind>(found - sampler_names().begin());
-}
-
-[[noreturn]] void refuse(const Document& document, const std::string& pointer, const std::string& summary,
-                         const std::string& found, const std::string& allowed,
-                         const std::string& suggestion = "") {
-  Mistake mistake = document.where(pointer);
-  mistake.found = found.substr(0, 80);
-  mistake.allowed = allowed;
-  mistake.suggestion = suggestion;
-  throw UserError(summary, mistake);
 }
 
 const Json& member(const Document& document, const char* key) {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <set>
 
+#include "core/config/refuse.hpp"
 #include "core/config/schema.hpp"
 #include "core/sweep/config.hpp"
 
@@ -59,6 +60,7 @@ class SpaceReader {
   Space& space() { return sweep_.space; }
   const Document& document() const { return sweep_.document; }
 
+  bool says(const char* key) const { return document().root().contains(key); }
   const Json& member(const char* key) const {
     static const Json empty = Json::object();
     const auto found = document().root().find(key);
@@ -67,11 +69,7 @@ class SpaceReader {
 
   [[noreturn]] void refuse(const std::string& at, const std::string& summary, const std::string& found,
                            const std::string& allowed, const std::string& suggestion = "") const {
-    Mistake mistake = document().where(at);
-    mistake.found = found.substr(0, 80);
-    mistake.allowed = allowed;
-    mistake.suggestion = suggestion;
-    throw UserError(summary, mistake);
+    config::refuse(document(), at, summary, found, allowed, suggestion);
   }
 
   /// With indices for the names of stages, as points have them.
@@ -272,8 +270,8 @@ class SpaceReader {
   }
 
   void read_default_space() {
+    if (!says("default_space")) return;
     const Json& given = member("default_space");
-    if (given.is_object() && given.empty()) return;
     if (given == false) return;
     constexpr const char* allowed = R"(true, or stages: ["/pipelines/main/2"])";
     std::vector<std::pair<std::string, std::string>> stages;  // pointer, and where it is said
@@ -348,8 +346,8 @@ class SpaceReader {
   }
 
   void read_conditions() {
+    if (!says("conditions")) return;
     const Json& given = member("conditions");
-    if (given.is_object() && given.empty()) return;
     constexpr const char* allowed = R"([{"if": {"/a": 1}, "then": {"/b": [2, 3]}}])";
     if (!given.is_array()) refuse("/conditions", "has the wrong type", key_of(given), allowed);
     for (size_t c = 0; c < given.size(); ++c) {
@@ -401,8 +399,8 @@ class SpaceReader {
   }
 
   void read_constraints() {
+    if (!says("constraints")) return;
     const Json& given = member("constraints");
-    if (given.is_object() && given.empty()) return;
     constexpr const char* allowed = R"(["density <= 0.1", "/pipelines/main/2/K <= 10"])";
     if (!given.is_array()) refuse("/constraints", "has the wrong type", key_of(given), allowed);
     for (size_t c = 0; c < given.size(); ++c) {

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/base/hash.hpp"
+#include "core/data/open_input.hpp"
 #include "core/measure/experiment.hpp"
 #include "core/measure/identity.hpp"
 
@@ -29,16 +30,7 @@ Trial Planner::trial(const Point& point, int rung) {
 const data::Source& Planner::source(const config::RunPlan& plan, const config::Document& document) {
   auto& source = sources_[plan.input.path + key_of(document.root()["input"])];
   if (source != nullptr) return *source;
-  try {
-    source = data::open_source(plan.input);
-  } catch (const UserError& error) {
-    if (!error.mistake().file.empty()) throw;
-    base::Mistake mistake = document.where("/input");
-    mistake.found = error.mistake().found;
-    mistake.allowed = error.mistake().allowed;
-    mistake.suggestion = error.mistake().suggestion;
-    throw UserError(error.summary(), mistake, error.exit());
-  }
+  source = data::open_input(plan.input, document);
   return *source;
 }
 

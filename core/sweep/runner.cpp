@@ -37,17 +37,8 @@ constexpr size_t answer_bytes = size_t{1} << 20;
 int answer_pipe = -1;
 constexpr char memory_answer[] = "{\"memory\":true}\n";
 
-void write_all(int file, const char* text, size_t size) {
-  while (size > 0) {
-    const ssize_t written = ::write(file, text, size);
-    if (written < 0 && errno != EINTR) return;
-    text += std::max<ssize_t>(written, 0);
-    size -= static_cast<size_t>(std::max<ssize_t>(written, 0));
-  }
-}
-
 [[noreturn]] void leave_without_memory() {
-  write_all(answer_pipe, memory_answer, sizeof memory_answer - 1);
+  plugin::write_all(answer_pipe, memory_answer, sizeof memory_answer - 1);
   plugin::leave_process(static_cast<int>(base::Exit::failed));
 }
 
@@ -82,7 +73,7 @@ std::string answer_to(const std::string& id, const std::string& config, const Wo
   if (tells_of_memory(text)) return memory_answer;
   if (!text.empty()) {
     text = "error: " + text + "\n";
-    write_all(STDERR_FILENO, text.data(), text.size());
+    plugin::write_all(STDERR_FILENO, text.data(), text.size());
   }
   return answer.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
@@ -98,7 +89,7 @@ std::string answer_to(const std::string& id, const std::string& config, const Wo
   apply_limits(options.limits);
   if (options.limits.memory_bytes != 0) std::set_new_handler(leave_without_memory);
   const std::string answer = answer_to(id, config, options.work);
-  write_all(answers, answer.data(), answer.size());
+  plugin::write_all(answers, answer.data(), answer.size());
   plugin::leave_process(0);
 }
 

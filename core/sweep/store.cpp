@@ -50,7 +50,7 @@ std::string line_of(const Record& record) {
 
 std::string without_clock(const Record& record) {
   Json line = to_json(record.trial, record.outcome);
-  line.erase("clock");
+  io::erase_member(line, "clock");
   return line.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
@@ -121,7 +121,7 @@ Store Store::open(const std::string& folder, Access access) {
   Store store(folder);
   if (access == Access::write) store.lock();
   store.read_sweep();
-  store.read_trials();
+  if (access != Access::head) store.read_trials();
   if (access == Access::write) store.begin_writing();
   return store;
 }

@@ -25,7 +25,11 @@ struct Record {
 /// is done may not. Errors of files are UserError (Exit::failed).
 class Store {
  public:
-  enum class Access { read, write };
+  enum class Access {
+    head,  ///< sweep.json alone
+    read,
+    write
+  };
 
   /// Makes a folder for a sweep, with these records from the start. Throws UserError when it holds a sweep
   /// already.

@@ -3,7 +3,6 @@
 #include <fmt/core.h>
 
 #include <cmath>
-#include <set>
 
 #include "core/base/error.hpp"
 #include "core/base/parallel.hpp"
@@ -26,14 +25,6 @@ std::map<std::string, double> metrics_of(const measure::PipelineRecord& pipeline
   metrics["attended_bytes"] = pipeline.cost.attended_bytes_per_query;
   metrics["empty_rows"] = static_cast<double>(pipeline.quality.empty_rows);
   return metrics;
-}
-
-/// Ids of the methods that a config's stages name, wherever they are.
-void collect_methods(const Json& json, std::set<std::string>& methods) {
-  if (!json.is_structured()) return;
-  if (json.is_object() && json.contains("masker") && json["masker"].is_string())
-    methods.insert(json["masker"].get<std::string>());
-  for (const Json& item : json) collect_methods(item, methods);
 }
 
 /// A small run of dense attention: it starts what is started once a process.
@@ -75,11 +66,9 @@ std::map<std::string, double> run_trial(const Json& config, const plugin::Catalo
   return metrics;
 }
 
-void prepare_trials(const std::vector<Json>& configs, const plugin::Catalog& catalog) {
+void prepare_trials(const std::vector<std::string>& methods, const plugin::Catalog& catalog) {
   // Lives as long as the process, and so do its children's copies.
   static const base::ThreadLimit one_thread(1);
-  std::set<std::string> methods;
-  for (const Json& config : configs) collect_methods(config.value("pipelines", Json()), methods);
   for (const auto& id : methods) {
     const plugin::CatalogEntry* entry = catalog.find(id);
     if (entry == nullptr || catalog.static_entry(entry->file) != nullptr) continue;

@@ -16,8 +16,8 @@ namespace attnlab::sweep {
 std::map<std::string, double> run_trial(const io::Json& config, const plugin::Catalog& catalog,
                                         const std::vector<std::string>& required);
 
-/// Loads the plugins that these configs name and starts what each trial would start for itself, so that
+/// Loads the plugins of these methods and starts what each trial would start for itself, so that
 /// processes forked afterwards share it. One thread, now and in every run_trial after it. [main thread]
-void prepare_trials(const std::vector<io::Json>& configs, const plugin::Catalog& catalog);
+void prepare_trials(const std::vector<std::string>& methods, const plugin::Catalog& catalog);
 
 }  // namespace attnlab::sweep

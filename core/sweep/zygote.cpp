@@ -24,26 +24,6 @@ namespace {
 
 using io::Json;
 
-std::string packed(const Outcome& outcome) {
-  return Json{{"id", outcome.id},          {"done", outcome.done()},   {"metrics", outcome.metrics},
-              {"reason", outcome.reason},  {"signal", outcome.signal}, {"stderr", outcome.stderr_tail},
-              {"seconds", outcome.seconds}}
-      .dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
-Outcome unpacked(const std::string& text) {
-  const Json json = Json::parse(text);
-  Outcome outcome;
-  outcome.id = json.at("id").get<std::string>();
-  outcome.status = json.at("done").get<bool>() ? Outcome::Status::done : Outcome::Status::failed;
-  outcome.metrics = json.at("metrics").get<std::map<std::string, double>>();
-  outcome.reason = json.at("reason").get<std::string>();
-  outcome.signal = json.at("signal").get<int>();
-  outcome.stderr_tail = json.at("stderr").get<std::string>();
-  outcome.seconds = json.at("seconds").get<double>();
-  return outcome;
-}
-
 /// What runners inherit. Where the machine itself runs out of memory, it is a trial that has to go, the
 /// largest of these processes, and not the sweep.
 void set_process_limits() {
@@ -59,12 +39,7 @@ void close_others(int kept) {
 }
 
 [[noreturn]] void be_zygote(int socket, pid_t parent, const ZygoteOptions& options) {
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (::getppid() != parent) plugin::leave_process(1);
-  std::signal(SIGINT, SIG_IGN);
-  std::signal(SIGTERM, SIG_DFL);
-  std::signal(SIGPIPE, SIG_DFL);
-  close_others(socket);
+  belong_to(parent, socket);
   set_process_limits();
   if (const int nothing = ::open("/dev/null", O_RDWR); nothing >= 0) {
     ::dup2(nothing, STDIN_FILENO);
@@ -80,12 +55,54 @@ void close_others(int kept) {
     const size_t end = request->find('\n');
     const Outcome outcome =
         run_in_process(request->substr(0, end), request->substr(end + 1), options, socket);
-    if (!send_message(socket, packed(outcome))) break;
+    if (!send_message(socket, outcome_message(outcome))) break;
   }
   plugin::leave_process(0);
 }
 
 }  // namespace
+
+void belong_to(pid_t parent, int socket) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != parent) plugin::leave_process(1);
+  std::signal(SIGINT, SIG_IGN);
+  std::signal(SIGUSR1, SIG_IGN);
+  std::signal(SIGTERM, SIG_DFL);
+  std::signal(SIGPIPE, SIG_DFL);
+  close_others(socket);
+}
+
+std::string trial_message(const Trial& trial) {
+  return trial.id + "\n" + trial.config.dump();
+}
+
+std::string outcome_message(const Outcome& outcome) {
+  return Json{{"id", outcome.id},          {"done", outcome.done()},   {"metrics", outcome.metrics},
+              {"reason", outcome.reason},  {"signal", outcome.signal}, {"stderr", outcome.stderr_tail},
+              {"seconds", outcome.seconds}}
+      .dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+Outcome read_outcome(const std::string& message) {
+  const Json json = Json::parse(message);
+  Outcome outcome;
+  outcome.id = json.at("id").get<std::string>();
+  outcome.status = json.at("done").get<bool>() ? Outcome::Status::done : Outcome::Status::failed;
+  outcome.metrics = json.at("metrics").get<std::map<std::string, double>>();
+  outcome.reason = json.at("reason").get<std::string>();
+  outcome.signal = json.at("signal").get<int>();
+  outcome.stderr_tail = json.at("stderr").get<std::string>();
+  outcome.seconds = json.at("seconds").get<double>();
+  return outcome;
+}
+
+Outcome death_of_watcher(const std::string& id) {
+  Outcome death;
+  death.id = id;
+  death.signal = SIGKILL;
+  death.reason = "the process that watches over trials died, perhaps for want of memory";
+  return death;
+}
 
 std::string bytes_text(uint64_t bytes) {
   constexpr const char* units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
@@ -124,15 +141,19 @@ Zygote::~Zygote() {
 }
 
 size_t Zygote::send(const Trial& trial) {
-  const std::string request = trial.id + "\n" + trial.config.dump();
-  send_message(socket_, request);
-  return request.size();
+  const std::string message = trial_message(trial);
+  pass(message);
+  return message.size();
+}
+
+void Zygote::pass(const std::string& message) {
+  send_message(socket_, message);
 }
 
 std::optional<Outcome> Zygote::receive() {
   const auto answer = receive_message(socket_);
   if (!answer) return std::nullopt;
-  return unpacked(*answer);
+  return read_outcome(*answer);
 }
 
 }  // namespace attnlab::sweep

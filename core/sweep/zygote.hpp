@@ -31,7 +31,7 @@ struct ZygoteOptions {
 /// A process that forks a runner for each trial, watches over it and tells what became of it. It dies with
 /// the process that made it, and its runner with it; Ctrl-C of the terminal reaches neither.
 ///
-/// It knows nothing of pools: a rank of an MPI job makes one before MPI_Init. [one thread]
+/// It knows nothing of pools. [one thread]
 class Zygote {
  public:
   /// Forks: the calling process must have one thread. Throws UserError (Exit::failed) when it cannot.
@@ -44,6 +44,8 @@ class Zygote {
   /// Hands a trial over; trials run one after another. Only `id` and `config` travel. A dead zygote takes
   /// trials too: `receive` tells of its death. Returns the bytes that travel.
   size_t send(const Trial& trial);
+  /// A trial as `trial_message` writes it.
+  void pass(const std::string& message);
   /// Waits for the outcome of the oldest trial that has none. None: the zygote is dead, and the trial that it
   /// ran with it.
   std::optional<Outcome> receive();
@@ -55,6 +57,18 @@ class Zygote {
   int socket_ = -1;
   pid_t process_ = -1;
 };
+
+/// What becomes of a trial whose zygote, or who stands for it, died under it.
+Outcome death_of_watcher(const std::string& id);
+
+/// What travels to a zygote and back.
+std::string trial_message(const Trial& trial);
+std::string outcome_message(const Outcome& outcome);
+Outcome read_outcome(const std::string& message);
+
+/// The parent's death will be this process's; at once where it came before. Ctrl-C of the terminal
+/// and SIGUSR1 are the parent's affair, and so is every open file but the standard streams and `socket`.
+void belong_to(pid_t parent, int socket);
 
 /// "512 MiB", for people.
 std::string bytes_text(uint64_t bytes);

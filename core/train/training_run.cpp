@@ -54,7 +54,7 @@ Json to_json(const StepRecord& r) {
 }  // namespace
 
 Json identity(Json config) {
-  for (const char* key : {"title", "plugin_path"}) config.erase(key);
+  for (const char* key : {"title", "plugin_path"}) io::erase_member(config, key);
   // Erasing leaves nlohmann's ordered objects with stale diagnostics: built anew by text.
   config = Json::parse(config.dump());
   if (config["task"].contains("text")) config["task"]["text"] = "";

@@ -12,6 +12,7 @@ import zlib
 
 from mask_test import MaskTest  # noqa: F401, for unittest to find
 from plot_test import PlotTest  # noqa: F401
+from sweep_test import SweepTest  # noqa: F401
 from report_case import (CONFIG, OUT, REPORT, RESULT, TITLE, ReportCase, browser, load, middle, pipeline, result,
                          text, tip)
 

@@ -1,135 +1,24 @@
 // Sweeps whose trials crash, hang and take all memory, and sweeps that are killed: every other trial is done,
-// nothing that was recorded is lost or run again. ATTNLAB_LONG=1 in the environment runs them in full size.
-#include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
+// nothing that was recorded is lost or run again.
 #include <chrono>
-#include <csignal>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
-#include <map>
 #include <random>
-#include <sstream>
-#include <string>
 #include <thread>
-#include <vector>
 
-#include "core/io/json.hpp"
+#include "tests/cli/sweep_program.hpp"
 
 namespace attnlab::cli_test {
 namespace {
 
-namespace fs = std::filesystem;
-using io::Json;
-
-bool full_size() {
-  return std::getenv("ATTNLAB_LONG") != nullptr;
-}
-
-std::string bytes_of(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-class SweepKill : public testing::Test {
- protected:
-  void SetUp() override {
-    std::string name = testing::TempDir() + "attnlab_sweep_XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root = name;
-    ::setenv("XDG_CACHE_HOME", (root / "cache").c_str(), 1);
-  }
-  void TearDown() override { fs::remove_all(root); }
-
-  /// A sweep of so many trials of the fixture `ends_as_told`.
-  void write_sweep(int trials, const Json& stage) const {
-    Json first = {{"masker", "ends_as_told"}, {"trial", 0}, {"keys", 4}};
-    first.update(stage);
-    const Json base = {{"pipelines", {{"main", Json::array({first})}}},
-                       {"input",
-                        {{"workload", "gaussian"},
-                         {"query_heads", 1},
-                         {"kv_heads", 1},
-                         {"queries", 8},
-                         {"keys", 16},
-                         {"head_dim", 8},
-                         {"value_dim", 8}}}};
-    const Json sweep = {{"base", base},
-                        {"space", {{"/pipelines/main/0/trial", {{"range", {0, trials - 1}}, {"step", 1}}}}},
-                        {"sampler", {{"kind", "grid"}}},
-                        {"objective", {{"minimise", "output_error"}}},
-                        {"limits", {{"seconds", 2}, {"memory", "160 MiB"}}}};
-    std::ofstream(root / "sweep.json") << sweep.dump(2);
-  }
-
-  /// Starts attnlab; its output goes to files in `root`.
-  pid_t start(std::vector<std::string> words) const {
-    words.insert(words.begin(), ATTNLAB_PROGRAM);
-    const pid_t child = ::fork();
-    if (child != 0) return child;
-    fs::current_path(root);
-    static_cast<void>(std::freopen("stdout", "w", stdout));
-    static_cast<void>(std::freopen("stderr", "w", stderr));
-    std::vector<char*> arguments;
-    for (std::string& word : words) arguments.push_back(word.data());
-    arguments.push_back(nullptr);
-    ::execv(ATTNLAB_PROGRAM, arguments.data());
-    std::_Exit(127);
-  }
-  static int wait_for(pid_t child) {
-    int status = 0;
-    ::waitpid(child, &status, 0);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  }
-  pid_t start_run(const std::string& out, const std::string& workers) const {
-    return start({"sweep", "run", "sweep.json", "--plugin-path", ATTNLAB_FIXTURES, "--out", out, "--workers",
-                  workers});
-  }
-  std::string exported(const std::string& out) const {
-    EXPECT_EQ(wait_for(start({"sweep", "export", out, "--format", "jsonl"})), 0) << bytes_of(root / "stderr");
-    return bytes_of(root / "stdout");
-  }
-  /// Lines of trials.jsonl that are whole, by id.
-  std::map<std::string, int> recorded(const std::string& out) const {
-    std::map<std::string, int> ids;
-    std::istringstream lines(bytes_of(root / out / "trials.jsonl"));
-    for (std::string line; std::getline(lines, line);) {
-      const Json record = Json::parse(line, nullptr, false);
-      if (record.is_object()) ++ids[record["id"].get<std::string>()];
-    }
-    return ids;
-  }
-
-  fs::path root;
-};
+class SweepKill : public SweepProgram {};
 
 TEST_F(SweepKill, TrialsThatEndBadlyCostNoOther) {
   const int trials = full_size() ? 2000 : 200;
-  write_sweep(trials, {{"abort_every", 50}, {"hang_every", 100}, {"exhaust_every", 100}});
+  write_sweep(trials, bad_trials());
   ASSERT_EQ(wait_for(start_run("one", "1")), 5) << bytes_of(root / "stderr");
   ASSERT_EQ(wait_for(start_run("two", "2")), 5) << bytes_of(root / "stderr");
   const std::string lines = exported("one");
   EXPECT_TRUE(lines == exported("two"));
-  std::map<std::string, int> reasons;
-  std::istringstream each(lines);
-  for (std::string line; std::getline(each, line);) {
-    const Json record = Json::parse(line);
-    const std::string reason = record.value("reason", "done");
-    ++reasons[reason];
-    if (reason != "signal SIGABRT in select") continue;
-    EXPECT_EQ(record["signal"], SIGABRT);
-    EXPECT_NE(record["stderr"].get<std::string>().find(
-                  "trial " + record["point"]["/pipelines/main/0/trial"].dump() + " aborts"),
-              std::string::npos);
-  }
-  const int hundreds = trials / 100;
-  EXPECT_EQ(reasons["done"], trials - 4 * hundreds);
-  EXPECT_EQ(reasons["signal SIGABRT in select"], 2 * hundreds);
-  EXPECT_EQ(reasons["ran past 2 s"], hundreds);
-  EXPECT_EQ(reasons["memory above 160 MiB"], hundreds);
+  check_bad_trials(lines, trials);
 }
 
 TEST_F(SweepKill, AKilledSweepLosesNothingAndRunsNothingTwice) {

@@ -40,5 +40,16 @@ TEST(IoParseUntrusted, LimitsNestingAndMembers) {
   EXPECT_EQ(refusal_of("[" + object_of(600) + "," + object_of(600) + "]"), "") << "each object by itself";
 }
 
+TEST(Json, AMemberIsTakenOutWhole) {
+  Json object = {{"a", 1}, {"b", {{"c", {1, 2}}}}, {"d", {{"e", "f"}}}};
+  erase_member(object, "a");
+  erase_member(object, "none");
+  // Without NDEBUG the copy checks that members know where they are.
+  const Json copy = object;
+  EXPECT_EQ(copy.dump(), R"({"b":{"c":[1,2]},"d":{"e":"f"}})");
+  erase_member(object, "d");
+  EXPECT_EQ(object.dump(), R"({"b":{"c":[1,2]}})");
+}
+
 }  // namespace
 }  // namespace attnlab::io

@@ -452,7 +452,8 @@ TEST(MhlaOperator, RefusesWhatDoesNotFitTogether) {
   };
   for (auto [attention, pointer] : mistakes) {
     attention["scheme"] = "mhla";
-    const std::string message = message_of([&] { make_layer(attention, Element::f64, true); });
+    const std::string message =
+        message_of([&, &given = attention] { make_layer(given, Element::f64, true); });
     EXPECT_NE(message.find(pointer), std::string::npos) << attention << ": " << message;
   }
   const std::pair<Json, std::string> causal_mistakes[] = {

@@ -133,6 +133,7 @@ TEST(SweepPlan, BatchesDoNotDependOnTheOrderOfArrival) {
 TEST(SweepPlan, CommittedSweepsAreValid) {
   int sweeps = 0;
   for (const auto& entry : std::filesystem::directory_iterator(ATTNLAB_SOURCE_DIR "/configs/sweeps")) {
+    if (entry.path().extension() != ".json") continue;
     const config::Document document = config::Document::load(entry.path().string());
     const SweepConfig sweep = resolve_sweep(document, test::catalog());
     Search search(sweep, test::catalog());

@@ -14,7 +14,7 @@
 #include <thread>
 
 #include "core/base/error.hpp"
-#include "core/sweep/local_executor.hpp"
+#include "core/sweep/executor.hpp"
 
 namespace attnlab::sweep {
 namespace {
@@ -211,7 +211,7 @@ TEST(Zygote, ItsDeathCostsATrialAndIsTold) {
   EXPECT_FALSE(zygote.receive().has_value());
 }
 
-std::map<std::string, Outcome> run_all(LocalExecutor& executor, const std::vector<Trial>& trials) {
+std::map<std::string, Outcome> run_all(Executor& executor, const std::vector<Trial>& trials) {
   std::map<std::string, Outcome> outcomes;
   EXPECT_TRUE(executor.run(trials, {.on_finished =
                                         [&](const std::vector<Finished>& finished) {
@@ -225,8 +225,8 @@ std::map<std::string, Outcome> run_all(LocalExecutor& executor, const std::vecto
   return outcomes;
 }
 
-TEST(LocalExecutor, RunsEveryTrialOnceWhateverBecomesOfOthers) {
-  LocalExecutor executor(2, {{.seconds = 2, .memory_bytes = uint64_t{128} << 20}, obey, {}});
+TEST(Executor, RunsEveryTrialOnceWhateverBecomesOfOthers) {
+  Executor executor(local_workers(2, {{.seconds = 2, .memory_bytes = uint64_t{128} << 20}, obey, {}}));
   std::vector<Trial> trials;
   for (int i = 0; i < 200; ++i) {
     const char* what = i % 50 == 7    ? "abort"
@@ -255,8 +255,8 @@ TEST(LocalExecutor, RunsEveryTrialOnceWhateverBecomesOfOthers) {
   EXPECT_EQ(run_all(executor, {trials[0], trials[1]}).size(), 2u);
 }
 
-TEST(LocalExecutor, AStopFinishesWhatRuns) {
-  LocalExecutor executor(2, {{}, obey, {}});
+TEST(Executor, AStopFinishesWhatRuns) {
+  Executor executor(local_workers(2, {{}, obey, {}}));
   std::vector<Trial> trials;
   for (int i = 0; i < 20; ++i)
     trials.push_back(trial_of(std::to_string(i), {{"do", "sleep"}, {"value", 50}}));
@@ -270,7 +270,7 @@ TEST(LocalExecutor, AStopFinishesWhatRuns) {
   EXPECT_LE(count, 8u);
 }
 
-TEST(LocalExecutor, DefaultWorkersFitTheMachine) {
+TEST(Executor, DefaultWorkersFitTheMachine) {
   EXPECT_GE(default_workers({}), 1);
   EXPECT_EQ(default_workers({.memory_bytes = uint64_t{1} << 60}), 1);
 }
