@@ -211,6 +211,21 @@ TEST(Zygote, ItsDeathCostsATrialAndIsTold) {
   EXPECT_FALSE(zygote.receive().has_value());
 }
 
+TEST(Zygote, WhatItToldBeforeItsDeathIsNotLost) {
+  Zygote zygote({{}, obey, {}});
+  // The third is never read: the connection is reset, and the first one's outcome lies behind that error.
+  zygote.send(trial_of("t", {{"do", ""}}));
+  zygote.send(trial_of("u", {{"do", "kill zygote"}}));
+  zygote.send(trial_of("v", {{"do", ""}}));
+  ASSERT_TRUE(ends_soon(zygote.process()));
+  const auto outcome = zygote.receive();
+  ASSERT_TRUE(outcome.has_value());
+  EXPECT_EQ(outcome->id, "t");
+  EXPECT_TRUE(outcome->done());
+  EXPECT_FALSE(zygote.receive().has_value());
+  EXPECT_FALSE(zygote.receive().has_value());
+}
+
 std::map<std::string, Outcome> run_all(Executor& executor, const std::vector<Trial>& trials) {
   std::map<std::string, Outcome> outcomes;
   EXPECT_TRUE(executor.run(trials, {.on_finished =
