@@ -27,6 +27,14 @@ Json parse_untrusted(std::string_view text, const std::string& what) {
   return json;
 }
 
+std::string pretty_text(const Json& json) {
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+std::string line_text(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
 void erase_member(Json& object, std::string_view key) {
   if (!object.contains(key)) return;
   Json rest = Json::object();

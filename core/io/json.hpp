@@ -18,6 +18,11 @@ constexpr size_t json_member_limit = 1024;
 /// limits. `what` names the text in these errors.
 Json parse_untrusted(std::string_view text, const std::string& what);
 
+/// The text that is written: indented by two spaces, with a newline at its end; or all in one line, without.
+/// Broken UTF-8, as names of files may hold, becomes U+FFFD.
+std::string pretty_text(const Json& json);
+std::string line_text(const Json& json);
+
 /// Takes a member out of an object, where it is there. Json::erase moves the members behind it without
 /// telling their own members where they went, which version 3.11 with diagnostics takes for corruption later.
 void erase_member(Json& object, std::string_view key);

@@ -2,12 +2,12 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <cmath>
 #include <set>
 
 #include "core/config/refuse.hpp"
 #include "core/config/schema.hpp"
 #include "core/sweep/config.hpp"
+#include "core/sweep/config_axis.hpp"
 
 namespace attnlab::sweep {
 namespace {
@@ -17,18 +17,10 @@ using base::UserError;
 using config::Document;
 using io::Json;
 
-constexpr size_t most_choices = 10'000;
 constexpr size_t most_axes = 64;
-constexpr const char* axis_allowed =
-    R"([value, ...] | {"range": [low, high], "step": s} | {"log_range": [low, high], "count": n})";
 /// Members of a run's config that can be varied.
 const std::vector<std::string> varied_keys = {"pipelines", "attention", "input", "mode",
                                               "queries",   "layers",    "heads", "seed"};
-
-/// Twelve digits, as for values that are drawn.
-double rounded(double value) {
-  return std::stod(fmt::format("{:.12g}", value));
-}
 
 class SpaceReader {
  public:
@@ -136,108 +128,8 @@ class SpaceReader {
     Axis axis;
     axis.pointers = {canonical(pointer, at)};
     axis.at = at;
-    if (json.is_object() && (json.contains("range") || json.contains("log_range"))) {
-      read_range(json, at, axis);
-    } else if (json.is_array()) {
-      for (const auto& value : json) axis.choices.push_back({value});
-      check_choices(axis);
-    } else {
-      const std::string key = json.is_object() && !json.empty() ? json.begin().key() : "";
-      refuse(at, "an axis has a list of values or a range", key_of(json), axis_allowed,
-             json.is_object() ? base::did_you_mean(key, {"range", "log_range"})
-                              : "a value that does not vary belongs into \"base\"");
-    }
-    order(axis);
+    read_axis_values(document(), json, axis);
     return axis;
-  }
-
-  void check_choices(const Axis& axis) const {
-    if (axis.choices.empty()) refuse(axis.at, "the list is empty", "[]", axis_allowed);
-    if (axis.choices.size() > most_choices)
-      refuse(axis.at, "the list is too long", std::to_string(axis.choices.size()),
-             fmt::format("at most {}", most_choices));
-    std::set<std::string> seen;
-    for (const auto& choice : axis.choices) {
-      std::string key;
-      for (const auto& value : choice) key += key_of(value) + "\n";
-      if (!seen.insert(key).second)
-        refuse(axis.at, "a value stands twice", key.substr(0, key.size() - 1), "values that differ");
-    }
-  }
-
-  static void order(Axis& axis) {
-    std::vector<double> numbers;
-    for (const auto& choice : axis.choices) {
-      const auto number = choice.size() == 1 && !choice[0].is_boolean() ? number_of(choice[0]) : std::nullopt;
-      if (!number) return;
-      numbers.push_back(*number);
-      axis.ascending.push_back(axis.ascending.size());
-    }
-    std::stable_sort(axis.ascending.begin(), axis.ascending.end(),
-                     [&](size_t a, size_t b) { return numbers[a] < numbers[b]; });
-  }
-
-  void read_range(const Json& json, const std::string& at, Axis& axis) const {
-    const bool log = json.contains("log_range");
-    const std::vector<std::string> keys = log ? std::vector<std::string>{"log_range", "count"}
-                                              : std::vector<std::string>{"range", "step", "count"};
-    for (const auto& item : json.items()) {
-      if (std::find(keys.begin(), keys.end(), item.key()) == keys.end())
-        refuse(at + "/" + item.key(), "unknown key \"" + item.key() + "\"", item.key(), base::join(keys),
-               base::did_you_mean(item.key(), keys));
-    }
-    const std::string name = keys.front();
-    const Json& ends = json[name];
-    const bool pair = ends.is_array() && ends.size() == 2 && ends[0].is_number() && ends[1].is_number();
-    if (!pair) refuse(at + "/" + name, "a range has two numbers", key_of(ends), "[low, high]");
-    axis.low = ends[0].get<double>(), axis.high = ends[1].get<double>();
-    axis.whole = ends[0].is_number_integer() && ends[1].is_number_integer();
-    axis.logarithmic = log;
-    if (axis.low >= axis.high)
-      refuse(at + "/" + name, "the range is upside down", key_of(ends), "low < high",
-             fmt::format("[{}, {}]", key_of(ends[1]), key_of(ends[0])));
-    if (std::abs(axis.low) > 0x1p53 || std::abs(axis.high) > 0x1p53)
-      refuse(at + "/" + name, "the range is too wide", key_of(ends), "numbers up to 2^53");
-    if (log && axis.low <= 0)
-      refuse(at + "/" + name, "a range in the logarithm is positive", key_of(ends), "0 < low");
-    if (json.contains("step") && json.contains("count"))
-      refuse(at, "\"step\" and \"count\" say the same", key_of(json), "one of them");
-    if (json.contains("step")) return read_step(json["step"], at + "/step", axis);
-    if (json.contains("count")) return read_count(json["count"], at + "/count", axis);
-    // A short range of integers is a list of them, which a grid takes too.
-    if (axis.whole && !log && axis.high - axis.low < 1000) make_choices(axis, 1);
-  }
-
-  void read_step(const Json& step, const std::string& at, Axis& axis) const {
-    if (!step.is_number() || !(step.get<double>() > 0))
-      refuse(at, "a step is a positive number", key_of(step), "> 0");
-    axis.whole = axis.whole && step.is_number_integer();
-    if ((axis.high - axis.low) / step.get<double>() > static_cast<double>(most_choices))
-      refuse(at, "the step is too small", key_of(step), fmt::format("at most {} values", most_choices));
-    make_choices(axis, step.get<double>());
-  }
-
-  static void make_choices(Axis& axis, double step) {
-    // A thousandth of a step more: 0.1 + 9 * 0.1 may exceed 1.
-    const auto steps = static_cast<int64_t>(std::floor((axis.high - axis.low) / step + 1e-3));
-    for (int64_t i = 0; i <= steps; ++i) {
-      const double value = axis.low + static_cast<double>(i) * step;
-      axis.choices.push_back({axis.whole ? Json(std::llround(value)) : Json(rounded(value))});
-    }
-  }
-
-  void read_count(const Json& json, const std::string& at, Axis& axis) const {
-    if (!json.is_number_integer() || json < 2 || json > most_choices)
-      refuse(at, "this is no count", key_of(json), fmt::format("2 to {}", most_choices));
-    const auto count = json.get<int64_t>();
-    for (int64_t i = 0; i < count; ++i) {
-      const double share = static_cast<double>(i) / static_cast<double>(count - 1);
-      double value = axis.low + share * (axis.high - axis.low);
-      if (axis.logarithmic) value = axis.low * std::pow(axis.high / axis.low, share);
-      const Json choice = axis.whole ? Json(std::llround(value)) : Json(rounded(value));
-      // Integers that lie nearer than the count asks for stand once.
-      if (axis.choices.empty() || axis.choices.back()[0] != choice) axis.choices.push_back({choice});
-    }
   }
 
   void read_zips(const Json& zips) {
@@ -321,7 +213,7 @@ class SpaceReader {
                            [&](const std::string& taken) { return lies_in(axis.pointers[0], taken); });
       });
       if (axis.choices.empty() || said) continue;
-      order(axis);
+      order_by_numbers(axis);
       add(axis);
       ++added;
     }
@@ -431,8 +323,7 @@ class SpaceReader {
   void check_number(const std::string& pointer, const std::string& at) const {
     const Axis* axis = axis_of(pointer);
     if (axis == nullptr) {
-      const Json* value = sweep_.space.value(Json::object(), pointer);
-      if (value == nullptr || !number_of(*value))
+      if (!sweep_.space.number(Json::object(), pointer))
         refuse(at, "neither an axis nor the base has a number here", pointer, base::join(pointers()),
                base::did_you_mean(pointer, pointers()));
       return;

@@ -129,10 +129,7 @@ Judgement judge(const Goal& goal, const Space& space, const Point& point, const 
     return judgement;
   };
   const Lookup lookup = [&](const std::string& name) -> std::optional<double> {
-    if (name.starts_with('/')) {
-      const io::Json* value = space.value(point, name);
-      return value == nullptr ? std::nullopt : number_of(*value);
-    }
+    if (name.starts_with('/')) return space.number(point, name);
     const auto found = outcome.metrics.find(name);
     return found == outcome.metrics.end() ? std::nullopt : std::optional<double>(found->second);
   };
@@ -195,17 +192,6 @@ std::vector<size_t> best_first(const Goal& goal, const std::vector<Result>& resu
     for (const size_t place : places) *begin++ = members[place];
   }
   return order;
-}
-
-std::optional<size_t> best_of(const Goal& goal, size_t objective, const std::vector<Result>& results) {
-  std::optional<size_t> best;
-  for (const size_t i : of_kind(results, Judgement::Kind::feasible)) {
-    auto key = [&](size_t r) {
-      return std::make_tuple(minimised(goal, results[r])[objective], results[r].id);
-    };
-    if (!best || key(i) < key(*best)) best = i;
-  }
-  return best;
 }
 
 }  // namespace attnlab::sweep

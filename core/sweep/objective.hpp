@@ -69,7 +69,4 @@ std::vector<size_t> pareto_front(const Goal& goal, const std::vector<Result>& re
 /// `results`.
 std::vector<size_t> best_first(const Goal& goal, const std::vector<Result>& results);
 
-/// Index of the feasible result that is best in one objective (ties: the lowest id); nothing without any.
-std::optional<size_t> best_of(const Goal& goal, size_t objective, const std::vector<Result>& results);
-
 }  // namespace attnlab::sweep

@@ -123,12 +123,6 @@ bool Search::tell(const Outcome& outcome) {
   return true;
 }
 
-std::vector<Result> Search::results() const {
-  std::vector<Result> list;
-  for (const auto& [id, result] : results_) list.push_back(result);
-  return list;
-}
-
 Preview preview(Search& search) {
   Preview preview;
   preview.trials = search.next();

@@ -54,8 +54,6 @@ class Search {
   /// The outcome of a trial of this batch. Others are refused by the return value false.
   bool tell(const Outcome& outcome);
 
-  /// Trials that have been told, ascending by id.
-  std::vector<Result> results() const;
   /// Trials in all, or the most that there can be.
   int64_t most_trials() const { return sampler_->most_trials(); }
   double work(const std::string& id) const { return planner_.work(id); }

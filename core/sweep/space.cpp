@@ -18,11 +18,6 @@ std::pair<double, double> log_bounds(const Axis& axis) {
   return {std::log(axis.low - half), std::log(axis.high + half)};
 }
 
-/// Twelve digits: 0.30000000000000004 would be another trial than 0.3, and an ugly one.
-double rounded(double value) {
-  return std::stod(fmt::format("{:.12g}", value));
-}
-
 double drawn(const Axis& axis, double u) {
   if (axis.logarithmic) {
     const auto [low, high] = log_bounds(axis);
@@ -45,6 +40,10 @@ std::optional<double> number_of(const Json& value) {
   if (text.empty() || text.back() != '%' || read.ec != std::errc() || read.ptr != &text.back())
     return std::nullopt;
   return number / 100;
+}
+
+double rounded(double value) {
+  return std::stod(fmt::format("{:.12g}", value));
 }
 
 bool lies_in(const std::string& inner, const std::string& outer) {
@@ -102,6 +101,11 @@ const Json* Space::value(const Point& point, const std::string& pointer) const {
   return whole->contains(path) ? &whole->at(path) : nullptr;
 }
 
+std::optional<double> Space::number(const Point& point, const std::string& pointer) const {
+  const Json* found = value(point, pointer);
+  return found == nullptr ? std::nullopt : number_of(*found);
+}
+
 bool Space::is_active(const Axis& axis, const Point& point) const {
   if (!axis.condition) return true;
   const auto& tests = conditions[*axis.condition].tests;
@@ -116,10 +120,7 @@ bool Space::is_active(const Axis& axis, const Point& point) const {
 bool Space::allows(const Point& point) const {
   return std::all_of(constraints.begin(), constraints.end(), [&](const Expression& constraint) {
     // NaN, of a pointer that the point lacks, is not 0.
-    return constraint.value([&](const std::string& pointer) -> std::optional<double> {
-      const Json* found = value(point, pointer);
-      return found == nullptr ? std::nullopt : number_of(*found);
-    }) != 0;
+    return constraint.value([&](const std::string& pointer) { return number(point, pointer); }) != 0;
   });
 }
 

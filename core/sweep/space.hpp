@@ -19,6 +19,9 @@ using Point = io::Json;
 /// The number that a value means: 3, 0.1, "10%", true; nothing for anything else.
 std::optional<double> number_of(const io::Json& value);
 
+/// To twelve digits: 0.30000000000000004 would be another trial than 0.3, and an ugly one.
+double rounded(double value);
+
 /// Values of one pointer, or of several that change together (zipped). Either a list of choices, or a range
 /// from `low` to `high` whose values are drawn.
 struct Axis {
@@ -62,6 +65,8 @@ struct Space {
 
   /// The value at `pointer`, whether the point chooses it, a part or a whole of it, or leaves the base's.
   const io::Json* value(const Point& point, const std::string& pointer) const;
+  /// That value as a number, where it is one.
+  std::optional<double> number(const Point& point, const std::string& pointer) const;
   /// Whether the axis takes part in a point that has chosen on the axes before it.
   bool is_active(const Axis& axis, const Point& point) const;
   /// All constraints hold. One with a pointer that the point lacks holds.
@@ -79,7 +84,7 @@ bool lies_in(const std::string& inner, const std::string& outer);
 
 /// JSON text that tells values apart: 1 and 1.0 differ.
 inline std::string key_of(const io::Json& value) {
-  return value.dump(-1, ' ', false, io::Json::error_handler_t::replace);
+  return io::line_text(value);
 }
 
 }  // namespace attnlab::sweep

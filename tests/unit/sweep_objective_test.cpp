@@ -69,8 +69,6 @@ TEST(SweepObjective, TheFrontHoldsWhatNothingDominates) {
                                        result("h", {4, 4})};
   EXPECT_EQ(ids(results, pareto_front(goal, results)), (std::vector<std::string>{"d", "c", "e", "b"}));
   EXPECT_EQ(pareto_ranks(goal, results), (std::vector<int>{0, 0, 0, 1, 0, -1, 3, 2}));
-  EXPECT_EQ(best_of(goal, 1, results), 2u);
-  EXPECT_EQ(best_of(goal, 1, {results[5], results[6]}), std::nullopt);
 }
 
 TEST(SweepObjective, RanksAreThoseOfTheDefinition) {

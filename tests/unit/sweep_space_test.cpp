@@ -153,6 +153,15 @@ struct Refusal {
   const char* words;
 };
 
+TEST(SweepSpace, AListThatIsNotAllNumbersHasNoOrder) {
+  const SweepConfig sweep = sweep_of(R"({"space": {"/pipelines/main/2/heavy_size": ["20%", 8, null]}})");
+  EXPECT_FALSE(sweep.space.axes[0].is_ordered());
+  std::vector<std::string> drawn;
+  for (const double u : {0.1, 0.5, 0.9})
+    drawn.push_back(key_of(sweep.space.at(std::vector{u})["/pipelines/main/2/heavy_size"]));
+  EXPECT_EQ(drawn, (std::vector<std::string>{"\"20%\"", "8", "null"}));
+}
+
 TEST(SweepSpace, MistakesAreToldWithTheirPlace) {
   const std::vector<Refusal> cases = {
       {R"({"space": {}})", "a sweep varies something"},
@@ -197,7 +206,7 @@ TEST(SweepSpace, MistakesAreToldWithTheirPlace) {
       {R"({"space": {"/seed": [1]}, "base": "no.json"})", "does not exist"},
   };
   for (const auto& [members, words] : cases) {
-    const std::string text = io::refusal([&] { sweep_of(members); });
+    const std::string text = io::refusal([&, &given = members] { sweep_of(given); });
     EXPECT_NE(text.find(words), std::string::npos) << members << "\n" << text;
     EXPECT_NE(text.find("test.json"), std::string::npos) << members << "\n" << text;
   }
