@@ -1,25 +1,14 @@
 #include <algorithm>
-#include <chrono>
 
 #include "core/attention/dense_rows.hpp"
 #include "core/attention/row_arguments.hpp"
 #include "core/attention/session.hpp"
 #include "core/base/parallel.hpp"
+#include "core/base/stopwatch.hpp"
 #include "core/kernels/attention/dense.hpp"
 
 namespace attnlab::attention {
 namespace {
-
-/// Adds the time until destruction to a counter.
-class Stopwatch {
- public:
-  explicit Stopwatch(double& total) : total_(total) {}
-  ~Stopwatch() { total_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
-
- private:
-  double& total_;
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
 
 constexpr int64_t max_queries_per_tile = 64;
 
@@ -121,7 +110,7 @@ void Engine::attend_tile(Worker& worker, Session& session, const TileIndex& inde
     worker.exact_out.resize(out_size);
     worker.exact_lse.resize(row_count);
     tile.logits();
-    Stopwatch watch(worker.clocks.exact_rows);
+    const base::StopwatchInto watch(worker.clocks.exact_rows);
     worker.dense.attend(tile, 0, tile.rows(), worker.exact_out.data(), worker.exact_lse.data());
   }
   for (size_t p = 0; p < session.pipelines().size(); ++p) {
@@ -148,7 +137,7 @@ void Engine::attend_tile(Worker& worker, Session& session, const TileIndex& inde
         outcome.out = outcome.exact_out;
         outcome.lse = outcome.exact_lse;
       } else if (!execution_.select_only) {
-        Stopwatch watch(worker.clocks.attend[p]);
+        const base::StopwatchInto watch(worker.clocks.attend[p]);
         worker.dense.attend(tile, 0, tile.rows(), worker.out.data(), worker.lse.data());
       }
     } else {
@@ -161,7 +150,7 @@ void Engine::attend_tile(Worker& worker, Session& session, const TileIndex& inde
       handle_empty_rows(tile, selection, worker.empty);
       // What keys receive follows from the rows' denominators.
       if (!execution_.select_only || received != nullptr) {
-        Stopwatch watch(worker.clocks.attend[p]);
+        const base::StopwatchInto watch(worker.clocks.attend[p]);
         attend_rows(tile, selection, worker.workspace.dense_heads, worker.dense, worker.out.data(),
                     worker.lse.data());
       }
@@ -175,7 +164,7 @@ void Engine::attend_tile(Worker& worker, Session& session, const TileIndex& inde
                       worker.lse[static_cast<size_t>(row)], worker.mass);
       }
     }
-    Stopwatch watch(worker.clocks.visit);
+    const base::StopwatchInto watch(worker.clocks.visit);
     visit(outcome);
   }
   worker.clocks.logits += tile.logits_seconds();

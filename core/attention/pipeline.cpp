@@ -3,7 +3,8 @@
 #include <attnlab/philox.hpp>
 
 #include <algorithm>
-#include <chrono>
+
+#include "core/base/stopwatch.hpp"
 
 namespace attnlab::attention {
 namespace {
@@ -155,7 +156,7 @@ void Pipeline::run(const Variant& variant, Tile& tile, const PipelineState& stat
   workspace.current.reset(tile.rows());
   const auto head = static_cast<size_t>(tile.index().batch * geometry.kv_heads + tile.index().kv_head);
   for (size_t s = variant.begin; s < variant.end; ++s) {
-    const auto start = std::chrono::steady_clock::now();
+    const base::Stopwatch watch;
     const double logits_before = tile.logits_seconds();
     const Stage& stage = stages_[s];
     const KeyState* keys = state[s].empty() ? nullptr : &state[s][head];
@@ -185,9 +186,7 @@ void Pipeline::run(const Variant& variant, Tile& tile, const PipelineState& stat
     std::swap(workspace.current, workspace.next);
     tile.clear_scratch();
     // Exact logits are shared work with a clock of their own.
-    workspace.stage_seconds[s] =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() -
-        (tile.logits_seconds() - logits_before);
+    workspace.stage_seconds[s] = watch.seconds() - (tile.logits_seconds() - logits_before);
   }
   if (!variant.is_dense() && stages_[variant.end - 1].masker.descriptor().has(ATTNLAB_RETAINS)) {
     attend_to_retained(workspace.current, workspace.kept, workspace.all);

@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <bit>
-#include <chrono>
 #include <cstdlib>
 #include <limits>
 #include <new>
 
 #include "core/attention/row_list.hpp"
 #include "core/base/error.hpp"
+#include "core/base/stopwatch.hpp"
 #include "core/mask/seen_keys.hpp"
 #include "core/mask/visibility.hpp"
 
@@ -16,10 +16,6 @@ namespace attnlab::attention {
 namespace {
 
 constexpr float negative_infinity = -std::numeric_limits<float>::infinity();
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
 }  // namespace
 
 void* Arena::allocate(uint64_t bytes) {
@@ -137,7 +133,7 @@ void Tile::visible_runs(int64_t row, std::vector<kernels::Range>& runs) const {
 
 const float* Tile::logits() {
   if (logits_ready_) return logits_.data();
-  const auto start = std::chrono::steady_clock::now();
+  const base::Stopwatch watch;
   logits_stride_ = (key_count_ + 15) / 16 * 16;
   // At least one element: a tile whose rows see nothing still has an address, and null means "no memory".
   const size_t size = at(std::max<int64_t>(1, rows() * logits_stride_));
@@ -167,7 +163,7 @@ const float* Tile::logits() {
     }
   }
   logits_ready_ = true;
-  logits_seconds_ = seconds_since(start);
+  logits_seconds_ = watch.seconds();
   return logits_.data();
 }
 

@@ -54,7 +54,7 @@ int run(const po::variables_map& values) {
                                    {"median_seconds", record.median},
                                    {"seconds", record.seconds}});
     }
-    std::cout << json.dump(2) << "\n";
+    std::cout << io::pretty_text(json);
     return 0;
   }
   fmt::print("{}\n{} threads, {}, {} rounds, pipelines alternating\n\n{:<28} {:>8} {:>11} {:>9} {:>9}\n",

@@ -168,7 +168,7 @@ int run_suite(const po::variables_map& values) {
     measure::bench_kernels(cases, context, options, [&](const std::vector<KernelBenchRecord>& records) {
       for (const auto& record : records) json["cases"].push_back(to_json(record));
     });
-    std::cout << json.dump(2) << "\n";
+    std::cout << io::pretty_text(json);
     return 0;
   }
   const Json machine = measure::describe_machine();

@@ -82,10 +82,6 @@ int terminal_width() {
   return width >= 40 ? width : 100;
 }
 
-std::string text_of(const Json& json) {
-  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
-}
-
 /// One comparison in its folder.
 class Comparing {
  public:
@@ -212,7 +208,7 @@ class Comparing {
  private:
   std::string file(const char* name) const { return (fs::path(out_) / name).string(); }
   void write(const char* name, const Json& json) const {
-    io::write_file_atomically(file(name), text_of(json));
+    io::write_file_atomically(file(name), io::pretty_text(json));
   }
   static Json read(const std::string& path) {
     return io::parse_untrusted(io::read_text(path, size_t{1} << 26), path);
@@ -266,7 +262,7 @@ void print(const measure::Comparison& comparison, const std::string& format) {
   } else if (format == "csv") {
     std::cout << report::compare_csv(comparison);
   } else if (format == "json") {
-    std::cout << text_of(measure::to_json(comparison));
+    std::cout << io::pretty_text(measure::to_json(comparison));
   } else {
     const bool color = ::isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr;
     std::cout << report::compare_terminal(comparison, color, terminal_width());

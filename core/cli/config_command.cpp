@@ -19,7 +19,7 @@ void options(po::options_description& table) {
 int show(const po::variables_map& values) {
   const config::Document document = load_document(values);
   const plugin::Catalog catalog = load_catalog(values, config::plugin_folders(document));
-  std::cout << to_json(config::resolve(document, catalog), catalog).dump(2) << "\n";
+  std::cout << io::pretty_text(to_json(config::resolve(document, catalog), catalog));
   return 0;
 }
 

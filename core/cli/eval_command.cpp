@@ -109,7 +109,7 @@ void print_json(const train::Evaluation& own, const std::vector<Outcome>& outcom
     one["causal"] = outcome.causal;
     json["pipelines"].push_back(one);
   }
-  std::cout << json.dump(2) << "\n";
+  std::cout << io::pretty_text(json);
 }
 
 void print_table(const train::Evaluation& own, const std::vector<Outcome>& outcomes, int64_t steps) {

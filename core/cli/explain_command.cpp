@@ -19,13 +19,8 @@ std::string origin_text(const ConfigValue& value) {
   return value.value.is_null() ? "not set" : value.preset;
 }
 
-/// JSON of values that may hold paths, and so any bytes.
-std::string printed(const Json& json, int indent = -1) {
-  return json.dump(indent, ' ', false, Json::error_handler_t::replace);
-}
-
 std::string value_text(const ConfigValue& value) {
-  return value.value.is_null() ? "-" : printed(value.value);
+  return value.value.is_null() ? "-" : io::line_text(value.value);
 }
 
 void print_one(const ConfigValue& value) {
@@ -34,11 +29,11 @@ void print_one(const ConfigValue& value) {
   for (size_t i = value.statements.size(); i-- > 1;) {
     const config::Statement& weaker = value.statements[i - 1];
     const std::string verb = value.statements[i].pointer == value.pointer ? "overrides" : "changes";
-    fmt::print("  {:<8} {} of {}\n", verb + ":", printed(weaker.value), config::place_of(weaker));
+    fmt::print("  {:<8} {} of {}\n", verb + ":", io::line_text(weaker.value), config::place_of(weaker));
   }
   fmt::print("  allowed: {}{}\n", value.parameter.allowed(), value.parameter.required ? "; required" : "");
   if (value.parameter.default_value.is_set()) {
-    fmt::print("  default: {}\n", printed(to_json(value.parameter.default_value)));
+    fmt::print("  default: {}\n", io::line_text(to_json(value.parameter.default_value)));
   }
   if (!value.parameter.doc.empty()) fmt::print("  {}\n", value.parameter.doc);
 }
@@ -86,7 +81,7 @@ int explain(const po::variables_map& values) {
   if (values.count("json") != 0) {
     Json list = Json::array();
     for (const auto& value : found) list.push_back(json_of(value));
-    std::cout << printed(list, 2) << "\n";
+    std::cout << io::pretty_text(list);
   } else if (found.size() == 1 && (found[0].pointer == pointer || found[0].named_pointer == pointer)) {
     print_one(found[0]);
   } else {

@@ -272,10 +272,6 @@ Json provenance_of(const LayerInputs& inputs, const LayerPass& pass, const std::
   return provenance;
 }
 
-std::string text_of(const Json& json) {
-  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
-}
-
 int run(const po::variables_map& values) {
   const bool f32 = choice_option(values, "precision", {"f32", "f64"}) == 0;
   const bool table = choice_option(values, "format", {"table", "json"}) == 0;
@@ -320,15 +316,15 @@ int run(const po::variables_map& values) {
   if (values.count("state") != 0) add_decoding(result, pass, inputs, arrays, output.output);
 
   for (const NamedArray& file : result.files) folder.write(file.name, file.value);
-  folder.write("resolved.json", text_of(config::to_json(plan, geometry, catalog)));
-  folder.write("provenance.json",
-               text_of(provenance_of(inputs, pass, catalog.find(plan.attention.scheme)->file, weights)));
-  folder.write("result.json", text_of(result.json));
+  folder.write("resolved.json", io::pretty_text(config::to_json(plan, geometry, catalog)));
+  folder.write("provenance.json", io::pretty_text(provenance_of(
+                                      inputs, pass, catalog.find(plan.attention.scheme)->file, weights)));
+  folder.write("result.json", io::pretty_text(result.json));
   folder.commit();
   if (table) {
     print_table(result);
   } else {
-    std::cout << text_of(result.json);
+    std::cout << io::pretty_text(result.json);
   }
   std::cerr << "results: " << out << "\n";
   for (const auto& complaint : result.complaints)

@@ -2,7 +2,6 @@
 
 #include "core/cli/command.hpp"
 #include "core/cli/run_ranks.hpp"
-#include "core/io/json.hpp"
 #include "core/sweep/rank_workers.hpp"
 
 namespace attnlab::cli {
@@ -12,6 +11,11 @@ const Job* current = nullptr;
 
 }  // namespace
 
+void Job::tell_others(const io::Json& task) const {
+  const std::string text = io::line_text(task);
+  for (int rank = 1; rank < ranks.count(); ++rank) ranks.send(rank, text);
+}
+
 const Job* job() {
   return current;
 }
@@ -20,7 +24,7 @@ int lead_job(const Job& job, int argc, const char* const* argv) {
   current = &job;
   const int code = main(argc, argv);
   current = nullptr;
-  for (int rank = 1; rank < job.ranks.count(); ++rank) job.ranks.send(rank, R"({"task": "end"})");
+  job.tell_others({{"task", "end"}});
   return code;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/base/ranks.hpp"
+#include "core/io/json.hpp"
 #include "core/sweep/nursery.hpp"
 
 namespace attnlab::cli {
@@ -9,6 +10,9 @@ namespace attnlab::cli {
 struct Job {
   base::Ranks& ranks;
   sweep::Nursery& nursery;  ///< rank 0's own
+
+  /// What the other ranks do next: a "task" that follow_job knows, and its own members.
+  void tell_others(const io::Json& task) const;
 };
 
 /// nullptr: this process is alone.

@@ -52,7 +52,7 @@ int doctor(const po::variables_map& values) {
     json["simd_targets"].push_back(target);
   }
   if (values.count("json") != 0) {
-    std::cout << json.dump(2) << "\n";
+    std::cout << io::pretty_text(json);
     return 0;
   }
   const Json& machine = json["machine"];

@@ -42,10 +42,6 @@ std::string folder_of(const po::variables_map& values) {
   return out;
 }
 
-std::string text_of(const Json& json) {
-  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
-}
-
 /// Mean of a probe before and one after.
 class Probes {
  public:
@@ -93,8 +89,8 @@ void write(const measure::OperatorsRecord& record, const plugin::Catalog& catalo
   const auto file = [&](const char* name, const std::string& text) {
     io::write_file_atomically((folder / name).string(), text);
   };
-  file("operators.json", text_of(measure::spectra_json(record, catalog)));
-  if (record.plan.scaling) file("time.json", text_of(measure::scaling_json(record)));
+  file("operators.json", io::pretty_text(measure::spectra_json(record, catalog)));
+  if (record.plan.scaling) file("time.json", io::pretty_text(measure::scaling_json(record)));
   file("report.md", report::operators_markdown(record));
   file("report.html", report::operators_html(record));
 }
@@ -109,7 +105,7 @@ void print(const measure::OperatorsRecord& record, const plugin::Catalog& catalo
   } else {
     Json json = measure::spectra_json(record, catalog);
     if (record.plan.scaling) json["time"] = measure::scaling_json(record);
-    std::cout << text_of(json);
+    std::cout << io::pretty_text(json);
   }
 }
 

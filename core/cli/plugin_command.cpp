@@ -77,7 +77,7 @@ int list(const po::variables_map& values) {
   if (values.count("json") != 0) {
     Json all = Json::array();
     for (const auto& [id, entry] : catalog.entries()) all.push_back(entry_json(entry));
-    std::cout << all.dump(2) << "\n";
+    std::cout << io::pretty_text(all);
     return 0;
   }
   for (const auto& [id, entry] : catalog.entries()) {
@@ -93,7 +93,7 @@ int info(const po::variables_map& values) {
   const plugin::Catalog catalog = load_catalog(values, {});
   const CatalogEntry& entry = find_method(catalog, positional(values)[0]);
   if (values.count("json") != 0) {
-    std::cout << entry_json(entry).dump(2) << "\n";
+    std::cout << io::pretty_text(entry_json(entry));
   } else {
     print_info(entry);
   }

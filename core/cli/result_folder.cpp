@@ -41,8 +41,8 @@ ResultFolder::ResultFolder(std::string path, const Json& resolved, const Json& p
     std::error_code ignored;
     std::filesystem::remove(path_ + "/" + name, ignored);
   }
-  write("resolved.json", resolved, 2);
-  write("provenance.json", provenance, 2);
+  write("resolved.json", io::pretty_text(resolved));
+  write("provenance.json", io::pretty_text(provenance));
   rows_ = std::make_unique<io::JsonlWriter>(path_ + "/rows.jsonl");
   for (const auto& row : made) rows_->append(row);
   for (const auto& [pipeline, failure] : failures.of) {
@@ -56,17 +56,15 @@ void ResultFolder::append(const std::vector<measure::HeadRecord>& records) {
 }
 
 void ResultFolder::finish(const measure::RunRecord& run) {
-  write("result.json", measure::result_json(run), 2);
-  write("pictures.json", measure::pictures_json(run), -1);
-  write("time.json", measure::time_json(run.time), 2);
-  io::write_file_atomically(path_ + "/report.md", report::markdown(run));
-  io::write_file_atomically(path_ + "/report.html", report::html(run));
+  write("result.json", io::pretty_text(measure::result_json(run)));
+  write("pictures.json", io::line_text(measure::pictures_json(run)) + "\n");
+  write("time.json", io::pretty_text(measure::time_json(run.time)));
+  write("report.md", report::markdown(run));
+  write("report.html", report::html(run));
 }
 
-/// Names and paths may hold any bytes: what is not UTF-8 is replaced.
-void ResultFolder::write(const char* name, const Json& json, int indent) const {
-  io::write_file_atomically(path_ + "/" + name,
-                            json.dump(indent, ' ', false, Json::error_handler_t::replace) + "\n");
+void ResultFolder::write(const std::string& name, const std::string& text) const {
+  io::write_file_atomically(path_ + "/" + name, text);
 }
 
 }  // namespace attnlab::cli

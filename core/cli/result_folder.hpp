@@ -24,7 +24,7 @@ class ResultFolder {
   void finish(const measure::RunRecord& run);
 
  private:
-  void write(const char* name, const io::Json& json, int indent) const;
+  void write(const std::string& name, const std::string& text) const;
 
   std::string path_;
   std::unique_ptr<io::JsonlWriter> rows_;

@@ -216,8 +216,7 @@ int run(const po::variables_map& values) {
 
   const fs::path folder = result_folder(values);
   io::create_directories(folder.string());
-  const std::string text =
-      train::to_json(record).dump(2, ' ', false, io::Json::error_handler_t::replace) + "\n";
+  const std::string text = io::pretty_text(train::to_json(record));
   io::write_file_atomically((folder / "routing.json").string(), text);
   io::write_file_atomically((folder / "report.md").string(), report::routing_markdown(record));
   io::write_file_atomically((folder / "report.html").string(), report::routing_html(record));

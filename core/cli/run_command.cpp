@@ -73,7 +73,7 @@ measure::DumpChoice parse_dump(const po::variables_map& values) {
 
 void print_result(const measure::RunRecord& run, const std::string& format) {
   if (format == "json") {
-    std::cout << measure::result_json(run).dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
+    std::cout << io::pretty_text(measure::result_json(run));
   } else if (format == "csv") {
     std::cout << report::csv(run);
   } else {
@@ -124,7 +124,7 @@ int run(const po::variables_map& values) {
   }
   if (values["tile-bytes"].as<int64_t>() < 1) throw UserError("--tile-bytes must be positive");
   const std::chrono::milliseconds limit = call_limit(values);
-  if (const Job* const together = job(); together != nullptr) return run_over_ranks(values, together->ranks);
+  if (const Job* const together = job(); together != nullptr) return run_over_ranks(values, *together);
   if (values.count("isolate") != 0) return run_isolated(values);
   ChildFailures failures;
   if (values.count("failures") != 0) failures = ChildFailures::read(values["failures"].as<std::string>());

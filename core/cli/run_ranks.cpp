@@ -62,10 +62,6 @@ void refuse_options(const po::variables_map& values) {
   }
 }
 
-std::string text_of(const Json& json) {
-  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
-}
-
 Json result_of(const measure::ShardedRun& sharded) {
   Json result = measure::result_json(sharded.run);
   result["ranks"] = measure::ranks_json(sharded.ranks);
@@ -88,7 +84,7 @@ std::string rank_lines(const std::vector<measure::RankRecord>& ranks) {
 
 void print(const measure::ShardedRun& sharded, const std::string& format) {
   if (format == "json") {
-    std::cout << text_of(result_of(sharded));
+    std::cout << io::pretty_text(result_of(sharded));
   } else if (format == "csv") {
     std::cout << report::csv(sharded.run);
   } else {
@@ -98,7 +94,7 @@ void print(const measure::ShardedRun& sharded, const std::string& format) {
 
 }  // namespace
 
-int run_over_ranks(const po::variables_map& values, base::Ranks& ranks) {
+int run_over_ranks(const po::variables_map& values, const Job& job) {
   refuse_options(values);
   const std::string format = values["format"].as<std::string>();
   Prepared run(values);
@@ -110,7 +106,7 @@ int run_over_ranks(const po::variables_map& values, base::Ranks& ranks) {
   const RunIdentity identity(run.plan, run.catalog, *run.source);
   const std::string folder = run_folder(values, run.document, identity.id);
   Json provenance = identity.provenance(run.plan, shell_text(command_line()), tell_warnings(run.pipelines));
-  provenance["ranks"] = ranks.count();
+  provenance["ranks"] = job.ranks.count();
   ResultFolder results(folder, identity.resolved, provenance, {});
 
   Progress progress("attnlab run", values.count("quiet") != 0);
@@ -121,11 +117,8 @@ int run_over_ranks(const po::variables_map& values, base::Ranks& ranks) {
   run.options.cancelled = interrupted;
   catch_interrupt("\ninterrupted: the step that is running is finished first; Ctrl-C again ends at once\n");
 
-  const Json task = {{"task", "run"}, {"arguments", command_line()}, {"resolved", identity.resolved}};
-  for (int rank = 1; rank < ranks.count(); ++rank) {
-    ranks.send(rank, task.dump(-1, ' ', false, Json::error_handler_t::replace));
-  }
-  measure::Exchange exchange(ranks);
+  job.tell_others({{"task", "run"}, {"arguments", command_line()}, {"resolved", identity.resolved}});
+  measure::Exchange exchange(job.ranks);
   measure::ShardedRun sharded;
   exchange.lead(
       [&] { sharded = measure::run_sharded(run.plan, run.pipelines, *run.source, run.options, exchange); });
@@ -134,8 +127,8 @@ int run_over_ranks(const po::variables_map& values, base::Ranks& ranks) {
   identify(record, run.plan, run.document, provenance);
   Json time = measure::time_json(record.time);
   time["ranks"] = measure::rank_times_json(sharded.ranks);
-  io::write_file_atomically(folder + "/result.json", text_of(result_of(sharded)));
-  io::write_file_atomically(folder + "/time.json", text_of(time));
+  io::write_file_atomically(folder + "/result.json", io::pretty_text(result_of(sharded)));
+  io::write_file_atomically(folder + "/time.json", io::pretty_text(time));
   io::write_file_atomically(folder + "/report.md", report::markdown(record));
   print(sharded, format);
   std::cerr << "results: " << folder << "\n";
@@ -158,8 +151,7 @@ void serve_run(base::Ranks& ranks, const Json& task) {
     const Command command = run_command();
     Prepared run(parse_arguments(command, {words.begin() + 2, words.end()}));
     const Json resolved = measure::complete_config(run.plan, run.catalog, *run.source);
-    if (resolved.dump(-1, ' ', false, Json::error_handler_t::replace) !=
-        task.at("resolved").dump(-1, ' ', false, Json::error_handler_t::replace)) {
+    if (io::line_text(resolved) != io::line_text(task.at("resolved"))) {
       throw UserError(
           "this rank reads another config or input than rank 0",
           {.file = run.document.path(), .suggestion = "the files of a run must be the same on all machines"});

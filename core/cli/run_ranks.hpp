@@ -1,15 +1,15 @@
 // `attnlab-mpi run`: one problem whose keys are divided among the ranks of a job.
 #pragma once
 
-#include "core/base/ranks.hpp"
 #include "core/cli/command.hpp"
+#include "core/cli/job.hpp"
 #include "core/io/json.hpp"
 
 namespace attnlab::cli {
 
 /// The command on rank 0; the other ranks are told to call `serve_run`. Options that no rank could obey are
 /// refused by name. Returns the exit code.
-int run_over_ranks(const po::variables_map& values, base::Ranks& ranks);
+int run_over_ranks(const po::variables_map& values, const Job& job);
 
 /// Another rank's part of the run that the message {"task": "run", ...} of rank 0 announces. Errors go to
 /// rank 0.

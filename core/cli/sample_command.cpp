@@ -1,10 +1,10 @@
 // attnlab sample: text of a trained model.
 #include <fmt/core.h>
 
-#include <chrono>
 #include <iostream>
 
 #include "core/base/parallel.hpp"
+#include "core/base/stopwatch.hpp"
 #include "core/cli/command.hpp"
 #include "core/cli/interrupt.hpp"
 #include "core/cli/opened_checkpoint.hpp"
@@ -64,7 +64,7 @@ int run_sample(const po::variables_map& values) {
   catch_interrupt();
   std::cout << values["prompt"].as<std::string>();
   int64_t written = 0;
-  const auto begin = std::chrono::steady_clock::now();
+  const base::Stopwatch watch;
   const uint64_t bytes = model::sample(*opened.model, prompt, options, [&](int64_t token) {
     const auto id = static_cast<int32_t>(token);
     std::cout << tokeniser->decode({&id, 1}) << std::flush;
@@ -72,7 +72,7 @@ int run_sample(const po::variables_map& values) {
     return !interrupted();
   });
   std::cout << "\n";
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  const double seconds = watch.seconds();
   if (values.count("stats") != 0)
     std::cerr << fmt::format("{} tokens, {:.0f} tokens/s, {} bytes of decode state\n", written,
                              static_cast<double>(written) / seconds, bytes);

@@ -17,7 +17,7 @@ int stage_schema(const po::variables_map& values) {
   if (entry.descriptor.facet == plugin::Facet::scheme) {
     throw base::UserError("a scheme cannot be a stage of a pipeline", {.found = id});
   }
-  std::cout << config::stage_json_schema(entry.descriptor).dump(2) << "\n";
+  std::cout << io::pretty_text(config::stage_json_schema(entry.descriptor));
   return 0;
 }
 
@@ -28,7 +28,7 @@ int config_schema(const po::variables_map& values) {
   const size_t kind =
       choice_option(values, "kind", {"run", "sweep", "train", "compare", "operators", "forward"});
   const plugin::Catalog catalog = load_catalog(values, {});
-  std::cout << (ConfigSchemas(catalog).*schemas[kind])().dump(2) << "\n";
+  std::cout << io::pretty_text((ConfigSchemas(catalog).*schemas[kind])());
   return 0;
 }
 

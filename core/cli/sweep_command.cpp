@@ -13,7 +13,6 @@
 #include "core/cli/sweep_slurm.hpp"
 #include "core/plugin/probe.hpp"
 #include "core/sweep/plan.hpp"
-#include "core/sweep/trial_run.hpp"
 
 namespace attnlab::cli {
 namespace {
@@ -38,17 +37,11 @@ std::string duration_text(double seconds) {
   return fmt::format("{:.1f} h", seconds / 3600);
 }
 
-/// Runs one trial, as the sweep would. Seconds, or the reason of its failure.
+/// Runs one trial, as the sweep would.
 sweep::Outcome time_trial(const OpenedSweep& sweep, const Trial& trial) {
-  sweep::Zygote zygote({.limits = effective_limits(sweep.config),
-                        .work = [&](const Trial& t) { return sweep::run_trial(t.config, sweep.catalog, {}); },
-                        .prepare = [&] { sweep::prepare_trials(named_methods(sweep), sweep.catalog); }});
+  sweep::Zygote zygote(zygote_options(sweep));
   zygote.send(trial);
-  const auto outcome = zygote.receive();
-  if (outcome) return *outcome;
-  sweep::Outcome death;
-  death.reason = "the process that watches over trials died";
-  return death;
+  return zygote.receive().value_or(sweep::death_of_watcher(trial.id));
 }
 
 int plan(const po::variables_map& values) {
@@ -81,7 +74,7 @@ int plan(const po::variables_map& values) {
                      {"workers", workers},
                      {"seconds", seconds < 0 ? Json() : Json(seconds)},
                      {"trials", trials}};
-    std::cout << document.dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
+    std::cout << io::pretty_text(document);
     return 0;
   }
   const bool all = preview.most_trials <= static_cast<int64_t>(preview.trials.size());
@@ -172,7 +165,7 @@ int status(const po::variables_map& values) {
                            {"failed", failed},
                            {"cut_lines", store.cut_lines()},
                            {"failures", failures}};
-    std::cout << document.dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
+    std::cout << io::pretty_text(document);
     return 0;
   }
   fmt::print("{}: {} done, {} failed, of {}{} trials\n", store.sweep().value("title", ""), recorded - failed,
@@ -195,7 +188,7 @@ int merge(const po::variables_map& values) {
   const std::vector<std::string> parts = positional(values);
   if (values.count("out") == 0) throw UserError("sweep merge needs --out DIR");
   const std::string folder = values["out"].as<std::string>();
-  Json asked = Store::open(parts[0], Store::Access::read).sweep();
+  Json asked = Store::open(parts[0], Store::Access::head).sweep();
   asked["shard"] = nullptr;
   const Store merged = Store::merge(folder, parts, asked);
   const int64_t all = static_cast<int64_t>(merged.records().size());

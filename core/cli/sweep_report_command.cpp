@@ -58,7 +58,7 @@ int best(const po::variables_map& values) {
                     {"command", run_command_of(store, record)}});
   }
   if (json) {
-    std::cout << list.dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
+    std::cout << io::pretty_text(list);
     return 0;
   }
   for (const auto& one : list) {

@@ -92,7 +92,7 @@ std::string point_text(const Json& point) {
 
 std::string run_command_of(const Store& store, const Record& record) {
   io::create_directories(store.folder() + "/configs");
-  io::write_file_atomically(store.folder() + "/" + config_path(record), record.trial.config.dump(2) + "\n");
+  io::write_file_atomically(store.folder() + "/" + config_path(record), io::pretty_text(record.trial.config));
   return run_command(store, record);
 }
 

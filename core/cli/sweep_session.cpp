@@ -1,7 +1,6 @@
 #include "core/cli/sweep_session.hpp"
 
 #include <fmt/core.h>
-#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -86,25 +85,30 @@ OpenedSweep opened(const config::Document& document, const plugin::SearchPath& s
   return sweep;
 }
 
-/// The metrics that the objectives and constraints name.
-std::vector<std::string> needed_metrics(const sweep::Goal& goal) {
-  std::set<std::string> names;
-  const auto& known = sweep::metric_names();
-  const auto add = [&](const sweep::Expression& expression) {
-    for (const auto& name : expression.names()) {
-      if (std::find(known.begin(), known.end(), name) != known.end()) names.insert(name);
-    }
-  };
-  for (const auto& objective : goal.objectives) add(objective.expression);
-  for (const auto& constraint : goal.constraints) add(constraint);
-  return {names.begin(), names.end()};
-}
-
 void collect_methods(const Json& json, const plugin::Catalog& catalog, std::set<std::string>& methods) {
   if (json.is_string() && catalog.find(json.get<std::string>()) != nullptr)
     methods.insert(json.get<std::string>());
   if (!json.is_structured()) return;
   for (const Json& item : json) collect_methods(item, catalog, methods);
+}
+
+/// Methods that the trials may use: whatever the configs name, wherever they do.
+std::vector<std::string> named_methods(const OpenedSweep& sweep) {
+  std::set<std::string> methods;
+  collect_methods(sweep.config.base.root(), sweep.catalog, methods);
+  collect_methods(sweep.config.document.root(), sweep.catalog, methods);
+  return {methods.begin(), methods.end()};
+}
+
+/// What a trial may take: the config's limits, or a core's share of the machine's memory.
+sweep::Limits effective_limits(const sweep::SweepConfig& config) {
+  sweep::Limits limits = config.limits;
+  if (limits.memory_bytes != 0) return limits;
+  const auto machine =
+      static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+  constexpr uint64_t unit = uint64_t{1} << 30;
+  limits.memory_bytes = std::max(unit, machine / static_cast<uint64_t>(sweep::usable_cores()) / unit * unit);
+  return limits;
 }
 
 std::vector<Trial> part_of(std::vector<Trial> trials, const Shard& shard) {
@@ -145,8 +149,6 @@ class Loop {
     return true;
   }
 
-  int64_t done() const { return done_; }
-  int64_t failed() const { return failed_; }
   int64_t total() const { return total_; }
 
  private:
@@ -321,50 +323,30 @@ std::vector<sweep::Result> results_of(const sweep::SweepConfig& config, const St
   return results;
 }
 
-sweep::Limits effective_limits(const sweep::SweepConfig& config) {
-  sweep::Limits limits = config.limits;
-  if (limits.memory_bytes != 0) return limits;
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  const int cores = ::sched_getaffinity(0, sizeof set, &set) == 0 ? std::max(1, CPU_COUNT(&set)) : 1;
-  const auto machine =
-      static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
-  constexpr uint64_t unit = uint64_t{1} << 30;
-  limits.memory_bytes = std::max(unit, machine / static_cast<uint64_t>(cores) / unit * unit);
-  return limits;
-}
-
 int worker_count(const sweep::SweepConfig& config) {
   return config.workers > 0 ? static_cast<int>(config.workers) : sweep::default_workers(config.limits);
 }
 
-std::vector<std::string> named_methods(const OpenedSweep& sweep) {
-  std::set<std::string> methods;
-  collect_methods(sweep.config.base.root(), sweep.catalog, methods);
-  collect_methods(sweep.config.document.root(), sweep.catalog, methods);
-  return {methods.begin(), methods.end()};
+sweep::ZygoteOptions zygote_options(const OpenedSweep& sweep) {
+  return {.limits = effective_limits(sweep.config),
+          .work = [&catalog = sweep.catalog, required = sweep.config.goal.metrics()](
+                      const Trial& trial) { return sweep::run_trial(trial.config, catalog, required); },
+          .prepare = [&catalog = sweep.catalog,
+                      methods = named_methods(sweep)] { sweep::prepare_trials(methods, catalog); }};
 }
 
 std::unique_ptr<sweep::Workers> start_workers(const OpenedSweep& sweep) {
-  const sweep::Limits limits = effective_limits(sweep.config);
-  const std::vector<std::string> required = needed_metrics(sweep.config.goal);
-  const std::vector<std::string> methods = named_methods(sweep);
   if (const Job* many = job()) {
-    for (int rank = 1; rank < many->ranks.count(); ++rank) many->ranks.send(rank, R"({"task": "sweep"})");
+    many->tell_others({{"task", "sweep"}});
     return sweep::rank_workers(many->ranks, many->nursery,
                                {.search = sweep.search,
-                                .required = required,
-                                .methods = methods,
-                                .limits = limits,
+                                .required = sweep.config.goal.metrics(),
+                                .methods = named_methods(sweep),
+                                .limits = effective_limits(sweep.config),
                                 .simd = kernels::active_table().target,
                                 .plugins = sweep::plugin_hashes(sweep.catalog)});
   }
-  const auto work = [&catalog = sweep.catalog, required](const Trial& trial) {
-    return sweep::run_trial(trial.config, catalog, required);
-  };
-  const auto prepare = [&catalog = sweep.catalog, methods] { sweep::prepare_trials(methods, catalog); };
-  return sweep::local_workers(worker_count(sweep.config),
-                              {.limits = limits, .work = work, .prepare = prepare});
+  return sweep::local_workers(worker_count(sweep.config), zygote_options(sweep));
 }
 
 int run_sweep(const OpenedSweep& sweep, std::unique_ptr<sweep::Workers> workers, sweep::Search& search,

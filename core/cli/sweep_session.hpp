@@ -51,8 +51,8 @@ struct SweepRun {
   bool redo_failed = false;
   bool quiet = false;
 };
-/// Methods that the trials may use: whatever the configs name, wherever they do.
-std::vector<std::string> named_methods(const OpenedSweep& sweep);
+/// How this machine runs the sweep's trials. `sweep` must outlive it.
+sweep::ZygoteOptions zygote_options(const OpenedSweep& sweep);
 /// Those who will run the trials: ranks of a job, or processes of this machine. Before anything of size is
 /// planned or read: each trial is forked from them, and costs what they carry. `sweep` must outlive them.
 std::unique_ptr<sweep::Workers> start_workers(const OpenedSweep& sweep);
@@ -60,8 +60,6 @@ std::unique_ptr<sweep::Workers> start_workers(const OpenedSweep& sweep);
 int run_sweep(const OpenedSweep& sweep, std::unique_ptr<sweep::Workers> workers, sweep::Search& search,
               sweep::Store& store, const SweepRun& how);
 
-/// What a trial may take: the config's limits, or a core's share of the machine's memory.
-sweep::Limits effective_limits(const sweep::SweepConfig& config);
 int worker_count(const sweep::SweepConfig& config);
 
 }  // namespace attnlab::cli

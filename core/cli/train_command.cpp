@@ -82,7 +82,7 @@ int run(const po::variables_map& values) {
   } else {
     folder.clear();
   }
-  io::write_file_atomically(folder.file("resolved.json"), resolved.dump(2) + "\n");
+  io::write_file_atomically(folder.file("resolved.json"), io::pretty_text(resolved));
   catch_interrupt("\ninterrupted: saving a checkpoint after this step\n");
   if (!training.train()) {
     std::cerr << fmt::format("checkpoint: {}\nattnlab train {} --out {} --resume goes on\n",

@@ -130,11 +130,11 @@ int run(const po::variables_map& values) {
   train::write_hash_weights(output, training.weights);
   Json summary = {{"out", output}, {"input", source->description()}, {"options", to_json(options)}};
   train::put_recall(training, summary);
-  io::write_file_atomically(output + ".json", summary.dump(2) + "\n");
+  io::write_file_atomically(output + ".json", io::pretty_text(summary));
   if (table) {
     print_table(summary);
   } else {
-    std::cout << summary.dump(2) << "\n";
+    std::cout << io::pretty_text(summary);
   }
   std::cerr << "weights: " << output << "\n";
   return 0;

@@ -148,8 +148,7 @@ int run(const po::variables_map& values) {
   record.version = ATTNLAB_VERSION;
   record.command = base::join(command_line(), " ");
 
-  const auto replace = Json::error_handler_t::replace;
-  const std::string json = measure::verification_json(record).dump(2, ' ', false, replace) + "\n";
+  const std::string json = io::pretty_text(measure::verification_json(record));
   std::cout << (format == "json"  ? json
                 : format == "csv" ? report::verification_csv(record)
                                   : report::verification_table(record));

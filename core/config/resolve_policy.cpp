@@ -20,7 +20,7 @@ constexpr const char* index_list_form =
     "numbers and ranges without spaces, such as \"0,4-7\", or \"*\" for every other";
 
 std::string shown(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace).substr(0, 80);
+  return io::line_text(json).substr(0, 80);
 }
 
 IndexList parse_index_list(const std::string& key, const Mistake& where) {

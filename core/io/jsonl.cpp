@@ -11,7 +11,7 @@ JsonlWriter::JsonlWriter(const std::string& path) : output_(path, OutputFile::Mo
 }
 
 void JsonlWriter::append(const Json& record) {
-  std::string line = record.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  std::string line = io::line_text(record) + "\n";
   std::lock_guard lock(mutex_);
   output_.write(line);
 }

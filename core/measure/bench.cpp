@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
+
+#include "core/base/stopwatch.hpp"
 
 namespace attnlab::measure {
 namespace {
@@ -54,11 +55,10 @@ std::vector<BenchRecord> bench(const config::RunPlan& plan, const config::Docume
   }
   for (int round = 0; round < repeats; ++round) {
     for (size_t p = 0; p < subjects.size(); ++p) {
-      const auto start = std::chrono::steady_clock::now();
+      const base::Stopwatch watch;
       subjects[p].engine->attend(*subjects[p].session, begin, count, {},
                                  [](const attention::TileOutcome&) {});
-      records[p].seconds.push_back(
-          std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+      records[p].seconds.push_back(watch.seconds());
     }
   }
   for (auto& record : records) {

@@ -3,11 +3,11 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <chrono>
 #include <string_view>
 #include <utility>
 
 #include "core/base/error.hpp"
+#include "core/base/stopwatch.hpp"
 #include "core/io/json.hpp"
 #include "core/io/wire.hpp"
 
@@ -28,7 +28,7 @@ std::string error_text(const UserError& error) {
                      {"found", m.found},
                      {"allowed", m.allowed},
                      {"suggestion", m.suggestion}};
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return io::line_text(json);
 }
 
 [[noreturn]] void throw_error(int rank, const std::string& text) {
@@ -132,9 +132,9 @@ std::string Exchange::wait(int from, Kind kind, uint64_t tag) {
 
 /// Takes one message, or none for a while.
 void Exchange::receive() {
-  const auto start = std::chrono::steady_clock::now();
+  const base::Stopwatch watch;
   const auto message = ranks_.receive(base::Ranks::anyone, on_wait ? 0.2 : base::Ranks::forever);
-  wait_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  wait_seconds_ += watch.seconds();
   if (on_wait) on_wait();
   if (!message) return;
   io::WireReader reader(message->bytes);

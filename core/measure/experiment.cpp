@@ -4,12 +4,12 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cmath>
 #include <limits>
 #include <mutex>
 
 #include "core/base/parallel.hpp"
+#include "core/base/stopwatch.hpp"
 #include "core/config/resolve_policy.hpp"
 #include "core/io/atomic_file.hpp"
 #include "core/kernels/selection/select.hpp"
@@ -24,10 +24,6 @@ namespace {
 using attention::Pipeline;
 using attention::TileOutcome;
 using base::UserError;
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 /// Largest of values that arrive from several threads.
 void raise(std::atomic<double>& largest, double value) {
@@ -199,7 +195,7 @@ void check_plan(const config::RunPlan& plan, const data::Source& source, const c
 
 RunRecord run_experiment(const config::RunPlan& plan, const std::vector<Pipeline>& pipelines,
                          const data::Source& source, const ExperimentOptions& options) {
-  const auto start = std::chrono::steady_clock::now();
+  const base::Stopwatch watch;
   const data::Geometry& geometry = source.geometry();
   const attention::AttentionOptions attention = attention_options(plan, source);
   const std::vector<int> layers = wanted_layers(plan, source);
@@ -207,10 +203,7 @@ RunRecord run_experiment(const config::RunPlan& plan, const std::vector<Pipeline
   const int64_t begin = geometry.queries - count;
 
   const std::vector<int64_t> kv_heads = measured_kv_heads(plan, geometry);
-  std::vector<int64_t> heads = plan.heads;
-  if (heads.empty()) {
-    for (int64_t h = 0; h < geometry.query_heads; ++h) heads.push_back(h);
-  }
+  const std::vector<int64_t> heads = measured_heads(plan, geometry);
 
   RunRecord run;
   run.input = describe_input(plan, source, attention);
@@ -220,9 +213,9 @@ RunRecord run_experiment(const config::RunPlan& plan, const std::vector<Pipeline
   attention::Engine engine(options.execution);
   Pacer pacer(options, count * static_cast<int64_t>(layers.size()));
   for (int layer_id : layers) {
-    const auto load_start = std::chrono::steady_clock::now();
+    const base::Stopwatch load_watch;
     const data::LayerProblem problem = source.load(layer_id);
-    run.time.load_seconds += seconds_since(load_start);
+    run.time.load_seconds += load_watch.seconds();
     attention::Session session(pipelines, problem, geometry, attention);
     LayerRun layer(pipelines, problem, geometry, options, begin, count, layers.size() == 1, totals, picture,
                    cost);
@@ -267,7 +260,7 @@ RunRecord run_experiment(const config::RunPlan& plan, const std::vector<Pipeline
   run.time.measure = clocks.visit;
   run.time.threads = base::thread_count();
   run.time.scratch_bytes = engine.scratch_bytes();
-  run.time.wall_seconds = seconds_since(start);
+  run.time.wall_seconds = watch.seconds();
   return run;
 }
 

@@ -1,9 +1,7 @@
 #include "core/measure/partial_rows.hpp"
 
-#include <algorithm>
 #include <limits>
 
-#include "core/attention/merge.hpp"
 #include "core/io/wire.hpp"
 
 namespace attnlab::measure {
@@ -48,39 +46,44 @@ PartialRows PartialRows::read(const std::string& message, const attention::HeadR
   return partial;
 }
 
-void merge_shards(const std::vector<PartialRows>& shards, size_t pipeline, int64_t row,
-                  std::optional<double> sink_logit, MergedRow& merged) {
-  const auto at = static_cast<size_t>(row);
-  const size_t width = shards[0].exact_out.size() / shards[0].exact_lse.size();
-  std::vector<attention::PartialRow> exact, own;
+RowMerger::RowMerger(const std::vector<PartialRows>& shards)
+    : shards_(shards),
+      exact_(shards.size()),
+      own_(shards.size()),
+      sum_(shards[0].exact_out.size() / shards[0].exact_lse.size()) {}
+
+double RowMerger::merge_row(const std::vector<attention::PartialRow>& parts, std::vector<float>& out) {
+  const double lse = attention::merge_row(parts, sink_logit_, sum_);
+  out.assign(sum_.begin(), sum_.end());
+  return lse;
+}
+
+void RowMerger::start(int64_t row, std::optional<double> sink_logit) {
+  row_ = static_cast<size_t>(row);
+  sink_logit_ = sink_logit;
+  for (size_t i = 0; i < shards_.size(); ++i)
+    exact_[i] = {shards_[i].exact_out.data() + row_ * sum_.size(), double{shards_[i].exact_lse[row_]}};
+  exact_lse_ = merge_row(exact_, exact_out_);
+  mass_ = sink_logit ? attention::merge_row(exact_, {}, sum_) : exact_lse_;
+}
+
+RowMetrics RowMerger::merge(size_t pipeline) {
   MeasuredRow measured;
-  for (const PartialRows& shard : shards) {
-    const PartialRows::OfPipeline& part = shard.pipelines[pipeline];
-    exact.push_back({shard.exact_out.data() + at * width, double{shard.exact_lse[at]}});
-    if (!part.exact)
-      own.push_back({part.out.data() + at * width, double{part.lse[at]}});
-    else
-      own.push_back(exact.back());
-    measured.active += part.active[at];
-    measured.visible += shard.visible[at];
+  for (size_t i = 0; i < shards_.size(); ++i) {
+    const PartialRows::OfPipeline& part = shards_[i].pipelines[pipeline];
+    own_[i] = part.exact
+                  ? exact_[i]
+                  : attention::PartialRow{part.out.data() + row_ * sum_.size(), double{part.lse[row_]}};
+    if (exact_[i].lse > nothing) measured.sums.add(part.sums[row_], exact_[i].lse - mass_);
+    measured.active += part.active[row_];
+    measured.visible += shards_[i].visible[row_];
   }
-  std::vector<double> out(width);
-  const auto merge = [&](const std::vector<attention::PartialRow>& parts, std::vector<float>& to) {
-    const double lse = attention::merge_row(parts, sink_logit, out);
-    to.assign(out.begin(), out.end());
-    return lse;
-  };
-  measured.exact_lse = merge(exact, merged.exact_out);
-  measured.lse = merge(own, merged.out);
-  const double mass = attention::merge_row(exact, {}, out);
-  for (size_t i = 0; i < shards.size(); ++i) {
-    if (exact[i].lse > nothing)
-      measured.sums.add(shards[i].pipelines[pipeline].sums[at], exact[i].lse - mass);
-  }
-  measured.out = merged.out.data();
-  measured.exact_out = merged.exact_out.data();
-  measured.value_dim = static_cast<int64_t>(width);
-  merged.metrics = metrics_of(measured);
+  measured.lse = merge_row(own_, out_);
+  measured.exact_lse = exact_lse_;
+  measured.out = out_.data();
+  measured.exact_out = exact_out_.data();
+  measured.value_dim = static_cast<int64_t>(sum_.size());
+  return metrics_of(measured);
 }
 
 }  // namespace attnlab::measure

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/attention/mask_message.hpp"
+#include "core/attention/merge.hpp"
 #include "core/measure/cost.hpp"
 #include "core/measure/row_metrics.hpp"
 
@@ -56,13 +57,31 @@ class ShardEngine {
   attention::Clocks clocks_;
 };
 
-/// A row of all shards.
-struct MergedRow {
-  std::vector<float> exact_out, out;  ///< [value_dim]
-  RowMetrics metrics;
+/// Puts the rows of all shards together, one row after another, in the order of the shards. [one thread]
+class RowMerger {
+ public:
+  /// `shards` must outlive it.
+  explicit RowMerger(const std::vector<PartialRows>& shards);
+
+  /// Goes to row `row` and merges dense attention on it. O(shards value_dim).
+  void start(int64_t row, std::optional<double> sink_logit);
+  /// Merges the row of a pipeline, and measures it. O(shards value_dim).
+  RowMetrics merge(size_t pipeline);
+
+  const std::vector<float>& exact_out() const { return exact_out_; }  ///< [value_dim]
+  const std::vector<float>& out() const { return out_; }              ///< [value_dim], of the last merge
+
+ private:
+  double merge_row(const std::vector<attention::PartialRow>& parts, std::vector<float>& out);
+
+  const std::vector<PartialRows>& shards_;
+  size_t row_ = 0;
+  std::optional<double> sink_logit_;
+  std::vector<attention::PartialRow> exact_, own_;  ///< [shards]
+  std::vector<double> sum_;                         ///< [value_dim]
+  std::vector<float> exact_out_, out_;
+  double exact_lse_ = 0;
+  double mass_ = 0;  ///< log-sum-exp of all logits, without the sink
 };
-/// Merges row `row` of a pipeline in the order of the shards. O(shards value_dim).
-void merge_shards(const std::vector<PartialRows>& shards, size_t pipeline, int64_t row,
-                  std::optional<double> sink_logit, MergedRow& merged);
 
 }  // namespace attnlab::measure

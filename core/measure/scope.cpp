@@ -44,9 +44,15 @@ std::vector<int> wanted_layers(const config::RunPlan& plan, const data::Source& 
   return {plan.layers.begin(), plan.layers.end()};
 }
 
+std::vector<int64_t> measured_heads(const config::RunPlan& plan, const data::Geometry& geometry) {
+  std::vector<int64_t> heads = plan.heads;
+  for (int64_t head = 0; head < geometry.query_heads && plan.heads.empty(); ++head) heads.push_back(head);
+  return heads;
+}
+
 std::vector<int64_t> measured_kv_heads(const config::RunPlan& plan, const data::Geometry& geometry) {
   std::vector<int64_t> kv_heads;
-  for (int64_t head : plan.heads) kv_heads.push_back(head / geometry.group());
+  for (int64_t head : measured_heads(plan, geometry)) kv_heads.push_back(head / geometry.group());
   kv_heads.erase(std::unique(kv_heads.begin(), kv_heads.end()), kv_heads.end());
   return kv_heads;
 }

@@ -16,7 +16,8 @@ attention::AttentionOptions attention_options(const config::RunPlan& plan, const
 /// The layers and the number of last queries that a run covers.
 std::vector<int> wanted_layers(const config::RunPlan& plan, const data::Source& source);
 int64_t measured_queries(const config::RunPlan& plan, const data::Geometry& geometry);
-/// KV heads of the measured query heads, ascending; empty: all.
+/// Query heads that are measured, and their KV heads; ascending.
+std::vector<int64_t> measured_heads(const config::RunPlan& plan, const data::Geometry& geometry);
 std::vector<int64_t> measured_kv_heads(const config::RunPlan& plan, const data::Geometry& geometry);
 
 /// Gives a fresh session all keys. In prefill all of them are the prompt; otherwise the prompt ends before

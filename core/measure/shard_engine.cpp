@@ -1,10 +1,10 @@
 #include <algorithm>
-#include <chrono>
 #include <limits>
 
 #include "core/attention/dense_rows.hpp"
 #include "core/attention/row_arguments.hpp"
 #include "core/base/parallel.hpp"
+#include "core/base/stopwatch.hpp"
 #include "core/kernels/attention/dense.hpp"
 #include "core/measure/partial_rows.hpp"
 
@@ -19,10 +19,6 @@ using attention::Tile;
 using attention::TileIndex;
 
 constexpr int64_t max_queries_per_tile = 64;
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 /// Without stages.
 attention::Clocks no_clocks(size_t pipelines) {
@@ -139,10 +135,10 @@ void ShardEngine::attend_tile(Worker& worker, const Call& call, const TileIndex&
   if (tile.key_count() == 0) return;
   tile.logits();
   worker.clocks.logits += tile.logits_seconds();
-  const auto start = std::chrono::steady_clock::now();
+  const base::Stopwatch watch;
   worker.dense.attend(tile, 0, tile.rows(), call.result.exact_out.data() + row * call.geometry.value_dim,
                       call.result.exact_lse.data() + row);
-  worker.clocks.exact_rows += seconds_since(start);
+  worker.clocks.exact_rows += watch.seconds();
   for (size_t p = 0; p < pipelines_; ++p) attend_pipeline(worker, call, p, row);
 }
 
@@ -155,7 +151,7 @@ void ShardEngine::attend_pipeline(Worker& worker, const Call& call, size_t p, in
   outcome.tile = &tile;
   outcome.pipeline = p;
   if (!result.exact) {
-    const auto start = std::chrono::steady_clock::now();
+    const base::Stopwatch watch;
     take_lists(tile, call.masks[p], row, worker.lists);
     outcome.selection = &worker.lists;
     float* out = result.out.data() + row * width;
@@ -175,9 +171,9 @@ void ShardEngine::attend_pipeline(Worker& worker, const Call& call, size_t p, in
       }
       i = end;
     }
-    worker.clocks.attend[p] += seconds_since(start);
+    worker.clocks.attend[p] += watch.seconds();
   }
-  const auto start = std::chrono::steady_clock::now();
+  const base::Stopwatch watch;
   call.cost.add(outcome);
   RowList dense;
   for (int64_t i = 0; i < tile.rows(); ++i) {
@@ -187,7 +183,7 @@ void ShardEngine::attend_pipeline(Worker& worker, const Call& call, size_t p, in
     result.active[at] = static_cast<int32_t>(list.size());
     result.sums[at] = weight_sums(list, tile.logits() + i * tile.logits_stride(), double{exact_lse[i]});
   }
-  worker.clocks.visit += seconds_since(start);
+  worker.clocks.visit += watch.seconds();
 }
 
 uint64_t ShardEngine::scratch_bytes() const {

@@ -1,9 +1,9 @@
 #include "core/measure/shard_worker.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <utility>
 
+#include "core/base/stopwatch.hpp"
 #include "core/io/wire.hpp"
 #include "core/measure/machine.hpp"
 
@@ -11,17 +11,6 @@ namespace attnlab::measure {
 namespace {
 
 using Kind = Exchange::Kind;
-
-/// Adds the time until destruction to a counter.
-class Stopwatch {
- public:
-  explicit Stopwatch(double& total) : total_(total) {}
-  ~Stopwatch() { total_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
-
- private:
-  double& total_;
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
 
 uint64_t bytes_of(const data::LayerProblem& problem) {
   uint64_t bytes = problem.bias.empty() ? 0 : problem.bias.byte_size();
@@ -90,7 +79,7 @@ attention::HeadRows ShardWorker::rows() const {
 }
 
 data::LayerProblem ShardWorker::load(int layer, const data::Part& part) {
-  const Stopwatch watch(record_.load_seconds);
+  const base::StopwatchInto watch(record_.load_seconds);
   return source_.load_part(layer, part);
 }
 
@@ -145,7 +134,7 @@ void ShardWorker::select(int layer, size_t index) {
     for (size_t i = 0; i < own.size(); ++i) messages[i] += own[i];
   };
   {
-    const Stopwatch watch(record_.select_seconds);
+    const base::StopwatchInto watch(record_.select_seconds);
     attention::Session session(pipelines_, problem, geometry, attention_);
     attend_by_mode(plan_.mode, session, selector_, {head}, begin_, count_, visit, [](int64_t) {});
     cost_.add_state(session);
@@ -172,7 +161,7 @@ void ShardWorker::attend(size_t index) {
   }
   std::string partial;
   {
-    const Stopwatch watch(record_.attend_seconds);
+    const base::StopwatchInto watch(record_.attend_seconds);
     partial =
         engine_
             .attend(shard_, source_.geometry(), attention_, sharding_.kv_heads[index], rows(), masks, cost_)

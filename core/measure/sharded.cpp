@@ -3,10 +3,10 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
 #include "core/base/parallel.hpp"
+#include "core/base/stopwatch.hpp"
 #include "core/io/atomic_file.hpp"
 #include "core/io/npy.hpp"
 #include "core/measure/row_metrics.hpp"
@@ -18,10 +18,6 @@ namespace {
 using base::UserError;
 using io::Json;
 using Kind = Exchange::Kind;
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 /// Rank 0's part beside its own shard: merges the partial rows and measures them.
 class Merger {
@@ -37,9 +33,7 @@ class Merger {
         run_(run),
         rows_(pipelines.size()),
         empty_rows_(pipelines.size()),
-        heads_(plan.heads) {
-    const data::Geometry& g = source.geometry();
-    for (int64_t head = 0; head < g.query_heads && plan.heads.empty(); ++head) heads_.push_back(head);
+        heads_(measured_heads(plan, source.geometry())) {
     total_ = static_cast<int64_t>(wanted_layers(plan, source).size() * worker.sharding().kv_heads.size());
   }
 
@@ -89,28 +83,29 @@ class Merger {
       const std::string partial = exchange_.wait(rank, Kind::partial, worker_.tag(index));
       shards.push_back(PartialRows::read(partial, rows, source_.geometry().value_dim));
     }
-    const auto start = std::chrono::steady_clock::now();
+    const base::Stopwatch watch;
     const int64_t group = rows.group, kv_head = worker_.sharding().kv_heads[index];
     const std::vector<float>& sinks = worker_.sink_logit();
-    MergedRow merged;
+    RowMerger merger(shards);
     for (int64_t row = 0; row < rows.size(); ++row) {
       const int64_t line = row / group, batch = line / rows.queries, query = line % rows.queries;
       const int64_t head = kv_head * group + row % group;
       std::optional<double> sink;
       if (!sinks.empty()) sink = double{sinks[static_cast<size_t>(head)]};
+      merger.start(row, sink);
       for (size_t p = 0; p < pipelines_.size(); ++p) {
-        merge_shards(shards, p, row, sink, merged);
+        const RowMetrics metrics = merger.merge(p);
         const size_t flag = p * static_cast<size_t>(rows.size()) + static_cast<size_t>(row);
-        tables_[p].put(batch, head, query, merged.metrics, empty[flag] != 0);
+        tables_[p].put(batch, head, query, metrics, empty[flag] != 0);
         if (!outputs_.empty()) {
           const int64_t place = (batch * source_.geometry().query_heads + head) * rows.queries + query;
-          std::copy(merged.out.begin(), merged.out.end(),
+          std::copy(merger.out().begin(), merger.out().end(),
                     outputs_[p]->values().begin() + place * source_.geometry().value_dim);
         }
       }
-      compare_expected(batch, head, query, merged.exact_out);
+      compare_expected(batch, head, query, merger.exact_out());
     }
-    worker_.record().merge_seconds += seconds_since(start);
+    worker_.record().merge_seconds += watch.seconds();
   }
 
   void compare_expected(int64_t batch, int64_t head, int64_t query, const std::vector<float>& exact) {
@@ -154,9 +149,7 @@ class Merger {
 }  // namespace
 
 Sharding::Sharding(const config::RunPlan& plan, const data::Geometry& geometry, int rank_count)
-    : ranks(rank_count), keys(geometry.keys), kv_heads(measured_kv_heads(plan, geometry)) {
-  for (int64_t head = 0; head < geometry.kv_heads && plan.heads.empty(); ++head) kv_heads.push_back(head);
-}
+    : ranks(rank_count), keys(geometry.keys), kv_heads(measured_kv_heads(plan, geometry)) {}
 
 std::vector<int64_t> Sharding::bounds() const {
   std::vector<int64_t> bounds;
@@ -207,7 +200,7 @@ void check_sharded(const ExperimentOptions& options) {
 
 ShardedRun run_sharded(const config::RunPlan& plan, const Pipelines& pipelines, const data::Source& source,
                        const ExperimentOptions& options, Exchange& exchange) {
-  const auto start = std::chrono::steady_clock::now();
+  const base::Stopwatch watch;
   check_sharded(options);
   ShardedRun result;
   RunRecord& run = result.run;
@@ -243,7 +236,7 @@ ShardedRun run_sharded(const config::RunPlan& plan, const Pipelines& pipelines, 
   run.time.threads = base::thread_count();
   run.time.scratch_bytes = totals.scratch_bytes;
   for (const RankRecord& rank : totals.ranks) run.time.load_seconds += rank.load_seconds;
-  run.time.wall_seconds = seconds_since(start);
+  run.time.wall_seconds = watch.seconds();
   result.ranks = std::move(totals.ranks);
   return result;
 }

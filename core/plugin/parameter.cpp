@@ -32,7 +32,7 @@ std::string bounds(const Parameter& p) {
 
 /// A value shortened for a message.
 std::string shown(const Json& json) {
-  std::string text = json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  std::string text = io::line_text(json);
   return text.size() <= 80 ? text : text.substr(0, 77) + "...";
 }
 

@@ -63,7 +63,7 @@ std::string page_data(const measure::RunRecord& run) {
   pictures["active"] = std::move(active);
   data["pictures"] = std::move(pictures);
   std::string text;
-  for (const char c : data.dump(-1, ' ', false, Json::error_handler_t::replace)) {
+  for (const char c : io::line_text(data)) {
     if (c == '<') {
       text += "\\u003c";
     } else {

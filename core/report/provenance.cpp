@@ -14,8 +14,7 @@ using io::Json;
 std::string text_of(const Json& json, const char* key) {
   if (!json.is_object() || !json.contains(key)) return "";
   const Json& value = json[key];
-  return value.is_string() ? value.get<std::string>()
-                           : value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return value.is_string() ? value.get<std::string>() : io::line_text(value);
 }
 
 std::string bytes_of(const Json& json, const char* key) {

@@ -157,7 +157,7 @@ std::string stage_line(const PipelineRecord& pipeline) {
     std::string separator = ": ";
     for (const auto& [key, value] : stage.parameters.items()) {
       if (!stage.parameters.is_object()) break;
-      line += separator + key + "=" + value.dump(-1, ' ', false, io::Json::error_handler_t::replace);
+      line += separator + key + "=" + io::line_text(value);
       separator = " ";
     }
   }

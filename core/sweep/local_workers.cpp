@@ -11,13 +11,6 @@
 namespace attnlab::sweep {
 namespace {
 
-int usable_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (::sched_getaffinity(0, sizeof set, &set) != 0) return 1;
-  return std::max(1, CPU_COUNT(&set));
-}
-
 /// 0: unknown.
 uint64_t available_memory() {
   std::ifstream file("/proc/meminfo");
@@ -62,6 +55,13 @@ class LocalWorkers : public Workers {
 };
 
 }  // namespace
+
+int usable_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (::sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+  return std::max(1, CPU_COUNT(&set));
+}
 
 int default_workers(const Limits& limits) {
   const int cores = usable_cores();

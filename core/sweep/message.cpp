@@ -40,8 +40,8 @@ std::optional<std::string> receive_message(int socket) {
   std::vector<char> packet(chunk_bytes + 1);
   while (true) {
     const ssize_t size = ::recv(socket, packet.data(), packet.size(), 0);
-    // A peer that dies with something unread resets the connection, which is told once and before the messages
-    // that it had sent: they wait behind the error.
+    // A peer that dies with something unread resets the connection, which is told once and before the
+    // messages that it had sent: they wait behind the error.
     if (size < 0 && (errno == EINTR || errno == ECONNRESET)) continue;
     if (size <= 0) return std::nullopt;
     text.append(packet.data() + 1, static_cast<size_t>(size) - 1);

@@ -1,14 +1,5 @@
 #include "core/sweep/nursery.hpp"
 
-#include <fmt/core.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <csignal>
-#include <cstdio>
-#include <cstring>
 #include <memory>
 
 #include "core/base/error.hpp"
@@ -73,9 +64,7 @@ ZygoteOptions zygote_options(const NurseryTask& task, const plugin::Catalog& cat
           .prepare = [&] { prepare_trials(task.methods, catalog); }};
 }
 
-/// Its own process: from here on only the socket leads out.
-[[noreturn]] void be_nursery(int socket, pid_t parent) {
-  belong_to(parent, socket);
+void be_nursery(int socket) {
   plugin::report_crashes();
   NurseryTask task;
   plugin::Catalog catalog;
@@ -105,8 +94,6 @@ ZygoteOptions zygote_options(const NurseryTask& task, const plugin::Catalog& cat
     }
     if (!send_message(socket, outcome_message(*outcome))) break;
   }
-  zygote.reset();
-  plugin::leave_process(0);
 }
 
 }  // namespace
@@ -136,36 +123,14 @@ std::map<std::string, std::string> plugin_hashes(const plugin::Catalog& catalog)
   return of_method;
 }
 
-Nursery::Nursery() {
-  int ends[2];
-  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
-    throw UserError(std::string("cannot make a socket: ") + std::strerror(errno), {}, Exit::failed);
-  std::fflush(nullptr);
-  const pid_t parent = ::getpid();
-  process_ = ::fork();
-  if (process_ == 0) be_nursery(ends[1], parent);
-  ::close(ends[1]);
-  socket_ = ends[0];
-  if (process_ < 0) {
-    ::close(socket_);
-    throw UserError(std::string("cannot start a process: ") + std::strerror(errno), {}, Exit::failed);
-  }
-}
-
-Nursery::~Nursery() {
-  // Its zygote dies with it, and the runner with that.
-  ::kill(process_, SIGKILL);
-  ::close(socket_);
-  while (::waitpid(process_, nullptr, 0) < 0 && errno == EINTR) {
-  }
-}
+Nursery::Nursery() : child_(be_nursery) {}
 
 void Nursery::pass(const std::string& message) {
-  send_message(socket_, message);
+  send_message(child_.socket(), message);
 }
 
 std::optional<std::string> Nursery::receive() {
-  return receive_message(socket_);
+  return receive_message(child_.socket());
 }
 
 }  // namespace attnlab::sweep

@@ -2,8 +2,6 @@
 // have nothing to do with MPI.
 #pragma once
 
-#include <sys/types.h>
-
 #include <map>
 #include <optional>
 #include <string>
@@ -29,15 +27,12 @@ std::string task_message(const NurseryTask& task);
 /// Hash of the file of each method, to tell whether another machine has the same plugins.
 std::map<std::string, std::string> plugin_hashes(const plugin::Catalog& catalog);
 
-/// A process of one thread that keeps a zygote, and replaces one that dies. It dies with the process that
-/// made it. [one thread]
+/// A process of one thread that keeps a zygote, and replaces one that dies; its zygote dies with it.
+/// [one thread]
 class Nursery {
  public:
-  /// Forks: the calling process must have one thread. Throws UserError (Exit::failed) when it cannot.
+  /// Forks, as Child does.
   Nursery();
-  ~Nursery();
-  Nursery(const Nursery&) = delete;
-  Nursery& operator=(const Nursery&) = delete;
 
   /// First a task_message; its answer is "", or why trials cannot be run here. Then trial_messages, each
   /// answered by an outcome_message.
@@ -45,12 +40,11 @@ class Nursery {
   /// Waits for the oldest answer. None: the nursery is dead.
   std::optional<std::string> receive();
   /// Becomes readable when `receive` would not wait.
-  int descriptor() const { return socket_; }
-  pid_t process() const { return process_; }
+  int descriptor() const { return child_.socket(); }
+  pid_t process() const { return child_.process(); }
 
  private:
-  int socket_ = -1;
-  pid_t process_ = -1;
+  Child child_;
 };
 
 }  // namespace attnlab::sweep

@@ -20,6 +20,7 @@
 #include <new>
 
 #include "core/base/error.hpp"
+#include "core/base/stopwatch.hpp"
 #include "core/plugin/crash.hpp"
 
 namespace attnlab::sweep {
@@ -75,7 +76,7 @@ std::string answer_to(const std::string& id, const std::string& config, const Wo
     text = "error: " + text + "\n";
     plugin::write_all(STDERR_FILENO, text.data(), text.size());
   }
-  return answer.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  return io::line_text(answer) + "\n";
 }
 
 [[noreturn]] void be_runner(const std::string& id, const std::string& config, const ZygoteOptions& options,
@@ -172,11 +173,10 @@ struct Runner {
 
 /// Waits until the runner answers, ends, or passes its limit. Afterwards it is no more.
 void watch(Runner& runner, const Limits& limits, int socket) {
-  const auto start = Clock::now();
+  const base::Stopwatch stopwatch;
   Clock::time_point closed{};
   while (true) {
-    const double spent = std::chrono::duration<double>(Clock::now() - start).count();
-    double wait = limits.seconds > 0 ? limits.seconds - spent : 1;
+    double wait = limits.seconds > 0 ? limits.seconds - stopwatch.seconds() : 1;
     if (limits.seconds > 0 && wait <= 0) {
       runner.timed_out = true;
       return runner.reap();
@@ -278,7 +278,7 @@ Outcome run_in_process(const std::string& id, const std::string& config, const Z
                        int socket) {
   Outcome outcome;
   outcome.id = id;
-  const auto start = Clock::now();
+  const base::Stopwatch stopwatch;
   const pid_t self = ::getpid();
   Runner runner;
   if (runner.answers.open() && runner.errors.open()) runner.process = fork_patiently();
@@ -292,7 +292,7 @@ Outcome run_in_process(const std::string& id, const std::string& config, const Z
   Pipe::close_end(runner.answers.write_end);
   Pipe::close_end(runner.errors.write_end);
   watch(runner, options.limits, socket);
-  outcome.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  outcome.seconds = stopwatch.seconds();
   if (runner.timed_out) {
     outcome.signal = SIGKILL;
     outcome.reason = fmt::format("ran past {:g} s", options.limits.seconds);

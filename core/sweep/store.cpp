@@ -45,13 +45,13 @@ void flush_folder(const std::string& folder) {
 }
 
 std::string line_of(const Record& record) {
-  return to_json(record.trial, record.outcome).dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  return io::line_text(to_json(record.trial, record.outcome)) + "\n";
 }
 
 std::string without_clock(const Record& record) {
   Json line = to_json(record.trial, record.outcome);
   io::erase_member(line, "clock");
-  return line.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return io::line_text(line);
 }
 
 /// False: `text` is no record.
@@ -107,7 +107,7 @@ Store Store::create(const std::string& folder, const Json& sweep, const std::str
   }
   io::write_file_atomically(store.path("trials.jsonl"), lines);
   const Json document = {{"schema", schema}, {"hash", hash}, {"version", ATTNLAB_VERSION}, {"sweep", sweep}};
-  io::write_file_atomically(store.path("sweep.json"), document.dump(2) + "\n");
+  io::write_file_atomically(store.path("sweep.json"), io::pretty_text(document));
   store.begin_writing();
   flush_folder(folder);
   return store;

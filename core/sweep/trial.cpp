@@ -10,9 +10,7 @@ using io::Json;
 
 [[noreturn]] void refuse(const std::string& key, const Json& found, const std::string& allowed) {
   throw UserError("this is no line of a sweep's trials",
-                  {.pointer = "/" + key,
-                   .found = found.dump(-1, ' ', false, Json::error_handler_t::replace).substr(0, 100),
-                   .allowed = allowed});
+                  {.pointer = "/" + key, .found = io::line_text(found).substr(0, 100), .allowed = allowed});
 }
 
 const Json& member(const Json& line, const std::string& key, Json::value_t type, const std::string& allowed) {

@@ -25,6 +25,9 @@ class Workers {
   virtual bool renew(int worker) = 0;
 };
 
+/// Cores that this process may use.
+int usable_cores();
+
 /// Zygotes that this machine bears: one a core that this process may use, fewer where `memory_bytes` a trial
 /// would not fit the memory that is available.
 int default_workers(const Limits& limits);

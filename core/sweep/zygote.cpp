@@ -2,20 +2,12 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <csignal>
-#include <cstdio>
-#include <cstring>
 #include <fstream>
 
-#include "core/base/error.hpp"
-#include "core/plugin/crash.hpp"
 #include "core/sweep/message.hpp"
 #include "core/sweep/runner.hpp"
 
@@ -32,14 +24,7 @@ void set_process_limits() {
   std::ofstream("/proc/self/oom_score_adj") << 900;
 }
 
-/// Closes all but the standard streams and `kept`: locks and sockets of the parent must end with the parent.
-void close_others(int kept) {
-  if (kept > STDERR_FILENO + 1) ::close_range(STDERR_FILENO + 1, static_cast<unsigned>(kept) - 1, 0);
-  ::close_range(static_cast<unsigned>(kept) + 1, ~0U, 0);
-}
-
-[[noreturn]] void be_zygote(int socket, pid_t parent, const ZygoteOptions& options) {
-  belong_to(parent, socket);
+void be_zygote(int socket, const ZygoteOptions& options) {
   set_process_limits();
   if (const int nothing = ::open("/dev/null", O_RDWR); nothing >= 0) {
     ::dup2(nothing, STDIN_FILENO);
@@ -57,30 +42,22 @@ void close_others(int kept) {
         run_in_process(request->substr(0, end), request->substr(end + 1), options, socket);
     if (!send_message(socket, outcome_message(outcome))) break;
   }
-  plugin::leave_process(0);
 }
 
 }  // namespace
-
-void belong_to(pid_t parent, int socket) {
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (::getppid() != parent) plugin::leave_process(1);
-  std::signal(SIGINT, SIG_IGN);
-  std::signal(SIGUSR1, SIG_IGN);
-  std::signal(SIGTERM, SIG_DFL);
-  std::signal(SIGPIPE, SIG_DFL);
-  close_others(socket);
-}
 
 std::string trial_message(const Trial& trial) {
   return trial.id + "\n" + trial.config.dump();
 }
 
 std::string outcome_message(const Outcome& outcome) {
-  return Json{{"id", outcome.id},          {"done", outcome.done()},   {"metrics", outcome.metrics},
-              {"reason", outcome.reason},  {"signal", outcome.signal}, {"stderr", outcome.stderr_tail},
-              {"seconds", outcome.seconds}}
-      .dump(-1, ' ', false, Json::error_handler_t::replace);
+  return io::line_text({{"id", outcome.id},
+                        {"done", outcome.done()},
+                        {"metrics", outcome.metrics},
+                        {"reason", outcome.reason},
+                        {"signal", outcome.signal},
+                        {"stderr", outcome.stderr_tail},
+                        {"seconds", outcome.seconds}});
 }
 
 Outcome read_outcome(const std::string& message) {
@@ -112,33 +89,7 @@ std::string bytes_text(uint64_t bytes) {
   return fmt::format("{:.4g} {}", value, units[unit]);
 }
 
-Zygote::Zygote(const ZygoteOptions& options) {
-  int ends[2];
-  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
-    throw base::UserError(std::string("cannot make a socket: ") + std::strerror(errno), {},
-                          base::Exit::failed);
-  }
-  // What is not yet written must not be written twice.
-  std::fflush(nullptr);
-  const pid_t parent = ::getpid();
-  process_ = ::fork();
-  if (process_ == 0) be_zygote(ends[1], parent, options);
-  ::close(ends[1]);
-  socket_ = ends[0];
-  if (process_ < 0) {
-    ::close(socket_);
-    throw base::UserError(std::string("cannot start a process: ") + std::strerror(errno), {},
-                          base::Exit::failed);
-  }
-}
-
-Zygote::~Zygote() {
-  // Its runner dies with it.
-  ::kill(process_, SIGKILL);
-  ::close(socket_);
-  while (::waitpid(process_, nullptr, 0) < 0 && errno == EINTR) {
-  }
-}
+Zygote::Zygote(const ZygoteOptions& options) : child_([&](int socket) { be_zygote(socket, options); }) {}
 
 size_t Zygote::send(const Trial& trial) {
   const std::string message = trial_message(trial);
@@ -147,11 +98,11 @@ size_t Zygote::send(const Trial& trial) {
 }
 
 void Zygote::pass(const std::string& message) {
-  send_message(socket_, message);
+  send_message(child_.socket(), message);
 }
 
 std::optional<Outcome> Zygote::receive() {
-  const auto answer = receive_message(socket_);
+  const auto answer = receive_message(child_.socket());
   if (!answer) return std::nullopt;
   return read_outcome(*answer);
 }

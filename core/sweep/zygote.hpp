@@ -1,14 +1,13 @@
 // Trials in processes of their own: whatever a plugin does, it costs one trial.
 #pragma once
 
-#include <sys/types.h>
-
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <optional>
 #include <string>
 
+#include "core/sweep/child.hpp"
 #include "core/sweep/trial.hpp"
 
 namespace attnlab::sweep {
@@ -28,18 +27,14 @@ struct ZygoteOptions {
   std::function<void()> prepare;  ///< runs once in the zygote: what its runners then share, such as plugins
 };
 
-/// A process that forks a runner for each trial, watches over it and tells what became of it. It dies with
-/// the process that made it, and its runner with it; Ctrl-C of the terminal reaches neither.
+/// A process that forks a runner for each trial, watches over it and tells what became of it. Its runner dies
+/// with it.
 ///
 /// It knows nothing of pools. [one thread]
 class Zygote {
  public:
-  /// Forks: the calling process must have one thread. Throws UserError (Exit::failed) when it cannot.
+  /// Forks, as Child does.
   explicit Zygote(const ZygoteOptions& options);
-  /// Ends the zygote and its runner at once.
-  ~Zygote();
-  Zygote(const Zygote&) = delete;
-  Zygote& operator=(const Zygote&) = delete;
 
   /// Hands a trial over; trials run one after another. Only `id` and `config` travel. A dead zygote takes
   /// trials too: `receive` tells of its death. Returns the bytes that travel.
@@ -50,12 +45,11 @@ class Zygote {
   /// ran with it.
   std::optional<Outcome> receive();
   /// Becomes readable when `receive` would not wait.
-  int descriptor() const { return socket_; }
-  pid_t process() const { return process_; }
+  int descriptor() const { return child_.socket(); }
+  pid_t process() const { return child_.process(); }
 
  private:
-  int socket_ = -1;
-  pid_t process_ = -1;
+  Child child_;
 };
 
 /// What becomes of a trial whose zygote, or who stands for it, died under it.
@@ -65,10 +59,6 @@ Outcome death_of_watcher(const std::string& id);
 std::string trial_message(const Trial& trial);
 std::string outcome_message(const Outcome& outcome);
 Outcome read_outcome(const std::string& message);
-
-/// The parent's death will be this process's; at once where it came before. Ctrl-C of the terminal
-/// and SIGUSR1 are the parent's affair, and so is every open file but the standard streams and `socket`.
-void belong_to(pid_t parent, int socket);
 
 /// "512 MiB", for people.
 std::string bytes_text(uint64_t bytes);

@@ -1,8 +1,8 @@
 #include "core/train/compare_costs.hpp"
 
 #include <algorithm>
-#include <chrono>
 
+#include "core/base/stopwatch.hpp"
 #include "core/tensor/buffer_pool.hpp"
 
 namespace attnlab::train {
@@ -11,9 +11,9 @@ namespace {
 constexpr int64_t kUntimedUpdates = 2, kUpdates = 20, kDecodings = 5;
 
 double seconds_of(const std::function<void()>& work) {
-  const auto begin = std::chrono::steady_clock::now();
+  const base::Stopwatch watch;
   work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return watch.seconds();
 }
 
 /// Between neighbours of the sorted values.

@@ -100,7 +100,7 @@ TrialState run_trial(const Trial& trial, Study& study, const Json& resolved, con
   } else {
     remove_trial(trial);
   }
-  io::write_file_atomically(folder.file(kResolved), resolved.dump(2) + "\n");
+  io::write_file_atomically(folder.file(kResolved), io::pretty_text(resolved));
   try {
     if (!run.train()) return TrialState::unfinished;
   } catch (const Divergence& divergence) {

@@ -2,11 +2,11 @@
 
 #include <fmt/core.h>
 
-#include <chrono>
 #include <cmath>
 #include <filesystem>
 
 #include "core/base/parallel.hpp"
+#include "core/base/stopwatch.hpp"
 #include "core/kernels/table.hpp"
 
 namespace attnlab::train {
@@ -128,9 +128,9 @@ bool TrainingRun::train() {
   };
   if (trainer_.steps() == 0) evaluate();
   while (trainer_.steps() < plan.steps) {
-    const auto begin = std::chrono::steady_clock::now();
+    const base::Stopwatch watch;
     const StepRecord step = trainer_.step();
-    seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    seconds_ += watch.seconds();
     ++steps_here_;
     metrics.append(to_json(step));
     if (!std::isfinite(step.gradient_norm)) throw Divergence(step.step, folder_.path);
@@ -163,7 +163,7 @@ Json TrainingRun::finish() const {
                  {"validation_accuracy", last_.accuracy},
                  {"validation_targets", last_.targets},
                  {"best_validation_loss", best_}};
-  io::write_file_atomically(folder_.file("result.json"), result.dump(2) + "\n");
+  io::write_file_atomically(folder_.file("result.json"), io::pretty_text(result));
   const Json time = {
       {"updates", steps_here_},
       {"seconds", seconds_},
@@ -171,7 +171,7 @@ Json TrainingRun::finish() const {
       {"milliseconds_per_update", steps_here_ == 0 ? 0 : 1e3 * seconds_ / static_cast<double>(steps_here_)},
       {"threads", base::thread_count()},
       {"simd", kernels::active_table().target}};
-  io::write_file_atomically(folder_.file("time.json"), time.dump(2) + "\n");
+  io::write_file_atomically(folder_.file("time.json"), io::pretty_text(time));
   result["time"] = time;
   return result;
 }
