@@ -93,7 +93,7 @@ void block_values(const AttendArgumentsOf<Element>& a, int64_t rows, const Entry
   for (int64_t r = 0; r < rows; ++r) std::copy_n(logits[r], block.count, group.weight[r]);
   if (block.consecutive != nullptr) {
     const StridedRows<Element> values{block.value[0], block.consecutive->value_stride};
-    join_block(group, rows, values, a.value_dim, out, a.out_stride, NoFetcher());
+    join_block(group, rows, values, a.value_dim, out, a.out_stride, StridedFetcher(values, a.value_dim));
     return;
   }
   const Element* ahead[kBlockEntries];
@@ -149,7 +149,8 @@ void attend_logits(const AttendLogitsArgumentsOf<Element>& a) {
         group.count[r] = std::clamp<int64_t>(key_end[r] - begin, 0, kBlockEntries);
         std::copy_n(a.logits + (first + r) * a.logits_stride + begin, group.count[r], group.weight[r]);
       }
-      join_block(group, rows, values.from(begin), a.value_dim, out, a.out_stride, NoFetcher());
+      const StridedRows<Element> block = values.from(begin);
+      join_block(group, rows, block, a.value_dim, out, a.out_stride, StridedFetcher(block, a.value_dim));
     }
     finish(group, rows, out, a.out_stride, a.value_dim, a.lse + first);
   }

@@ -102,7 +102,7 @@ HWY_INLINE void add_columns(Rows value, int64_t first, int64_t count, const floa
       total[r][v] = fresh ? hn::Zero(d) : hn::LoadU(d, sum[r] + at + v * kLanes);
   }
   for (int64_t e = 0; e < count; ++e) {
-    upcoming.lines(kVectors * kLanes * static_cast<int64_t>(sizeof(value[0][0])) / 64);
+    upcoming.before(first + e, column, kVectors * kLanes);
     const auto* from = value[first + e] + column;
     Vector v_e[kVectors];
 #pragma GCC unroll 8

@@ -7,7 +7,6 @@
 #define ATTNLAB_KERNELS_SIMD_ROWS_INL
 #endif
 
-#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
@@ -41,6 +40,12 @@ struct GatheredRows {
   HWY_INLINE const Element* operator[](int64_t i) const { return at[i]; }
 };
 
+/// Announces a cache line, to the second level: of misses of the first level a core has so few under way that
+/// they do not cover the latency of memory, and loads need them.
+HWY_INLINE void fetch_line(const void* line) {
+  __builtin_prefetch(line, 0, 2);
+}
+
 /// Fetches rows cache line by cache line in the order of use while others are computed on. The order is what
 /// counts: it is what hardware prefetchers continue.
 template <class Element>
@@ -54,12 +59,16 @@ class Fetcher {
 
   HWY_INLINE void lines(int64_t count) {
     for (int64_t i = 0; i < count && row_ != last_; ++i) {
-      hwy::Prefetch(reinterpret_cast<const std::byte*>(*row_) + at_);
+      fetch_line(reinterpret_cast<const std::byte*>(*row_) + at_);
       at_ += 64;
       if (at_ < bytes_) continue;
       at_ = 0;
       ++row_;
     }
+  }
+  /// To be called before `columns` columns of some row are read.
+  HWY_INLINE void before(int64_t, int64_t, int64_t columns) {
+    lines(columns * static_cast<int64_t>(sizeof(Element)) / 64);
   }
 
  private:
@@ -69,9 +78,28 @@ class Fetcher {
   int64_t at_ = 0;
 };
 
-/// In place of a Fetcher where hardware needs no help.
-struct NoFetcher {
-  HWY_INLINE void lines(int64_t) {}
+/// Fetches rows at equal distances, kStreamBytes ahead. Hardware prefetchers alone end at the border of a
+/// page.
+template <class Element>
+class StridedFetcher {
+ public:
+  StridedFetcher() = default;
+  StridedFetcher(StridedRows<Element> rows, int64_t columns)
+      : rows_(rows),
+        ahead_(std::max<int64_t>(1, kStreamBytes / (columns * static_cast<int64_t>(sizeof(Element))))) {}
+
+  HWY_INLINE void before(int64_t row, int64_t column, int64_t columns) {
+    if (ahead_ == 0) return;
+    const auto* from = reinterpret_cast<const std::byte*>(rows_[row + ahead_] + column);
+    for (int64_t at = 0; at < columns * static_cast<int64_t>(sizeof(Element)); at += 64)
+      fetch_line(from + at);
+  }
+
+ private:
+  static constexpr int64_t kStreamBytes = 8192;
+
+  StridedRows<Element> rows_{};
+  int64_t ahead_ = 0;
 };
 
 /// As many elements as a vector has floats.
