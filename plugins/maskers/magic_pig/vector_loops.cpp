@@ -11,6 +11,8 @@ using Floats [[gnu::vector_size(kBytes)]] = float;
 template <int64_t kBytes>
 using Doubles [[gnu::vector_size(kBytes)]] = double;
 
+constexpr int64_t streamed_rows = 8;
+
 /// A panel of kVectors vectors of planes times kRows rows. The sums stay in registers.
 template <int64_t kBytes, int64_t kVectors, int64_t kRows>
 [[gnu::always_inline]] inline void project_panel(const float* x, int64_t dim, const float* planes,
@@ -57,10 +59,50 @@ template <int64_t kBytes, int64_t kVectors>
   return p;
 }
 
+/// Planes [0, p) of few rows, in the order in which they lie in memory; their sums wait in the first-level
+/// cache. Returns p, the first plane that is left.
+template <int64_t kBytes, int64_t kRows>
+[[gnu::always_inline]] inline int64_t project_streamed(const float* x, int64_t dim, const float* planes,
+                                                       int64_t plane_count, float* out) {
+  constexpr int64_t lanes = kBytes / 4, fetch_ahead = 2048, together = 4;
+  const int64_t end = plane_count / lanes * lanes;
+  for (int64_t r = 0; r < kRows; ++r)
+    std::memset(out + r * plane_count, 0, sizeof(float) * static_cast<size_t>(end));
+  for (int64_t i = 0; i < dim; i += together) {
+    const int64_t count = dim - i < together ? dim - i : together;
+    for (int64_t p = 0; p < end; p += lanes) {
+      Floats<kBytes> sum[kRows];
+#pragma GCC unroll 4
+      for (int64_t r = 0; r < kRows; ++r) std::memcpy(&sum[r], out + r * plane_count + p, kBytes);
+      for (int64_t j = i; j < i + count; ++j) {
+        const float* from = planes + j * plane_count + p;
+        __builtin_prefetch(from + fetch_ahead, 0, 2);
+        Floats<kBytes> plane;
+        std::memcpy(&plane, from, kBytes);
+#pragma GCC unroll 4
+        for (int64_t r = 0; r < kRows; ++r) sum[r] += x[r * dim + j] * plane;
+      }
+#pragma GCC unroll 4
+      for (int64_t r = 0; r < kRows; ++r) std::memcpy(out + r * plane_count + p, &sum[r], kBytes);
+    }
+  }
+  return end;
+}
+
 template <int64_t kBytes, int64_t kVectors>
 [[gnu::always_inline]] inline void project_by(const float* x, int64_t rows, int64_t dim, const float* planes,
                                               int64_t plane_count, float* out) {
-  int64_t p = project_panels<kBytes, kVectors>(x, rows, dim, planes, plane_count, 0, out);
+  int64_t p = 0;
+  if (rows <= streamed_rows) {
+    // The queries of a head: planes come from memory once, and that is what takes the time.
+    int64_t r = 0;
+    for (; r + 4 <= rows; r += 4)
+      p = project_streamed<kBytes, 4>(x + r * dim, dim, planes, plane_count, out + r * plane_count);
+    for (; r < rows; ++r)
+      p = project_streamed<kBytes, 1>(x + r * dim, dim, planes, plane_count, out + r * plane_count);
+  } else {
+    p = project_panels<kBytes, kVectors>(x, rows, dim, planes, plane_count, 0, out);
+  }
   p = project_panels<kBytes, 1>(x, rows, dim, planes, plane_count, p, out);
   p = project_panels<16, 1>(x, rows, dim, planes, plane_count, p, out);
   for (; p < plane_count; ++p) {
