@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <fmt/core.h>
+#include <atomic>
 #include <cmath>
 #include <numeric>
 #include <random>
@@ -233,7 +234,7 @@ TEST(MagicPig, DrawsOnlyVisibleKeysThatOthersDidNotTake) {
   session.append(60);
   session.end_prompt();
   attention::Engine engine({&kernels::best_table(), 1 << 22, true});
-  int64_t drawn = 0;
+  std::atomic<int64_t> drawn = 0;
   engine.attend(session, 0, 40, {}, [&](const attention::TileOutcome& outcome) {
     for (int64_t row = 0; row < outcome.tile->rows(); ++row) {
       for (int32_t key : outcome.selection->list(row).sampled) {
