@@ -16,6 +16,7 @@
 #include "core/sweep/rank_workers.hpp"
 #include "core/sweep/trial_run.hpp"
 #include "tests/support/catalog.hpp"
+#include "tests/support/sanitizers.hpp"
 #include "tests/support/thread_ranks.hpp"
 
 namespace attnlab::sweep {
@@ -31,7 +32,8 @@ NurseryTask task() {
   return {.search = search(),
           .required = {"output_error"},
           .methods = {"local"},
-          .limits = {.seconds = 20, .memory_bytes = uint64_t{1} << 30},
+          // A sanitizer's shadow alone is more than any sensible limit.
+          .limits = {.seconds = 20, .memory_bytes = test::sanitized ? 0 : uint64_t{1} << 30},
           .simd = kernels::active_table().target,
           .plugins = plugin_hashes(test::catalog())};
 }
