@@ -69,8 +69,15 @@ void take_rows(const Selection& from, const std::vector<size_t>& heads, size_t v
 }
 
 void take_dense_rows(const Tile& tile, const std::vector<size_t>& heads, size_t variant, Selection& to) {
-  for_each_span(to.rows(), heads, variant,
-                [&](int64_t row, int64_t count) { tile.visible_runs(row, to.assign(row, count).runs); });
+  for_each_span(to.rows(), heads, variant, [&](int64_t first, int64_t count) {
+    for (int64_t row = first; row < first + count; ++row) {
+      if (row > first && tile.shared_visibility()) {
+        to.share(row, 1, first);
+      } else {
+        tile.visible_runs(row, to.assign(row, 1).runs);
+      }
+    }
+  });
 }
 
 }  // namespace attnlab::attention
