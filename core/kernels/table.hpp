@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "core/kernels/amx/prefill.hpp"
+#include "core/kernels/amx/block.hpp"
 #include "core/kernels/attention/attend.hpp"
 #include "core/kernels/attention/backward.hpp"
 #include "core/kernels/attention/packed.hpp"

@@ -13,7 +13,8 @@
 #include <vector>
 
 #include "core/base/parallel.hpp"
-#include "core/kernels/amx/prefill-inl.hpp"
+#include "core/kernels/amx/block-inl.hpp"
+#include "core/kernels/attention/dense_amx.hpp"
 #include "core/kernels/attention/reference.hpp"
 #include "core/mask/seen_keys.hpp"
 
@@ -79,7 +80,6 @@ struct Shape {
   int64_t batches = 1, query_heads = 1, kv_heads = 1, queries = 1, keys = 1, head_dim = 8, value_dim = 8;
   bool causal = false;
   bool sink = false;
-  bool narrow = false;  ///< keys and values are bfloat16
   std::vector<int64_t> valid = {};
 
   friend std::ostream& operator<<(std::ostream& out, const Shape& s) {
@@ -91,11 +91,11 @@ struct Shape {
 
 std::vector<Shape> shapes() {
   return {{},
-          {1, 2, 1, 37, 37, 17, 40, true, true, false},
-          {1, 1, 1, 131, 300, 64, 33, true, false, true},
-          {2, 2, 2, 5, 290, 80, 8, false, false, false, {270, 0}},
-          {2, 1, 1, 70, 60, 8, 256, true, true, true, {50, 33}},
-          {1, 1, 1, 33, 31, 256, 1, false, true, false}};
+          {1, 2, 1, 37, 37, 17, 40, true, true},
+          {1, 1, 1, 131, 300, 64, 33, true, false},
+          {2, 2, 2, 5, 290, 80, 8, false, false, {270, 0}},
+          {2, 1, 1, 70, 60, 8, 256, true, true, {50, 33}},
+          {1, 1, 1, 33, 31, 256, 1, false, true}};
 }
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
@@ -122,42 +122,43 @@ struct Problem {
         }
       }
     }
-    for (const float x : key) narrow_key.push_back(static_cast<uint16_t>(std::bit_cast<uint32_t>(x) >> 16));
-    for (const float x : value)
-      narrow_value.push_back(static_cast<uint16_t>(std::bit_cast<uint32_t>(x) >> 16));
+    for (const float x : key) narrow_key.push_back(to_bfloat16(x));
+    for (const float x : value) narrow_value.push_back(to_bfloat16(x));
     out.assign(s.batches * s.query_heads * s.queries * s.value_dim, kNan);
     lse.assign(s.batches * s.query_heads * s.queries, kNan);
   }
 
-  void run(const AmxKernels& kernels) {
+  DenseArgumentsOf<BFloat16> arguments() {
     const auto rows = [](auto& values, int64_t heads, int64_t count, int64_t size) {
       return HeadRows<std::remove_pointer_t<decltype(values.data())>>{values.data(), heads * count * size,
                                                                       count * size, size};
     };
     const Shape& s = shape;
     const Problem& inputs = *this;
-    AmxPrefillArguments a{.batches = s.batches,
-                          .query_heads = s.query_heads,
-                          .kv_heads = s.kv_heads,
-                          .queries = s.queries,
-                          .keys = s.keys,
-                          .head_dim = s.head_dim,
-                          .value_dim = s.value_dim,
-                          .scale = scale(),
-                          .causal = s.causal,
-                          .valid = s.valid.empty() ? nullptr : valid.data(),
-                          .query = rows(inputs.query, s.query_heads, s.queries, s.head_dim),
-                          .sink_logit = s.sink ? sink.data() : nullptr,
-                          .out = rows(out, s.query_heads, s.queries, s.value_dim),
-                          .lse = lse.data()};
-    if (s.narrow) {
-      a.key_bfloat16 = rows(inputs.narrow_key, s.kv_heads, s.keys, s.head_dim);
-      a.value_bfloat16 = rows(inputs.narrow_value, s.kv_heads, s.keys, s.value_dim);
-    } else {
-      a.key = rows(inputs.key, s.kv_heads, s.keys, s.head_dim);
-      a.value = rows(inputs.value, s.kv_heads, s.keys, s.value_dim);
-    }
-    amx_prefill(kernels, a);
+    DenseArgumentsOf<BFloat16> a;
+    a.batch = s.batches;
+    a.query_heads = s.query_heads;
+    a.kv_heads = s.kv_heads;
+    a.queries = s.queries;
+    a.keys = s.keys;
+    a.head_dim = s.head_dim;
+    a.value_dim = s.value_dim;
+    a.scale = scale();
+    a.causal = s.causal;
+    a.query = rows(inputs.query, s.query_heads, s.queries, s.head_dim);
+    a.key = rows(inputs.narrow_key, s.kv_heads, s.keys, s.head_dim);
+    a.value = rows(inputs.narrow_value, s.kv_heads, s.keys, s.value_dim);
+    a.valid = s.valid.empty() ? nullptr : valid.data();
+    a.sink_logit = s.sink ? sink.data() : nullptr;
+    a.out = rows(out, s.query_heads, s.queries, s.value_dim);
+    a.lse = lse.data();
+    return a;
+  }
+
+  void run(const AmxKernels& kernels) {
+    const auto a = arguments();
+    ASSERT_TRUE(amx_takes(a));
+    ASSERT_TRUE(dense_attention_amx(kernels, a));
   }
 
   float scale() const { return 0.5F / std::sqrt(static_cast<float>(shape.head_dim)); }
@@ -202,10 +203,10 @@ struct Problem {
   Shape shape;
   std::vector<int64_t> valid;
   std::vector<float> query, key, value, sink, out, lse;
-  std::vector<uint16_t> narrow_key, narrow_value;
+  std::vector<BFloat16> narrow_key, narrow_value;
 };
 
-TEST(AmxPrefill, OnEmulatedTilesEqualsReference) {
+TEST(DenseAmx, OnEmulatedTilesEqualsReference) {
   for (const Shape& shape : shapes()) {
     Problem problem(shape);
     problem.run(kEmulated);
@@ -213,7 +214,7 @@ TEST(AmxPrefill, OnEmulatedTilesEqualsReference) {
   }
 }
 
-TEST(AmxPrefill, OnAmxEqualsReference) {
+TEST(DenseAmx, OnAmxEqualsReference) {
   if (amx_kernels() == nullptr) GTEST_SKIP() << "this CPU has no AMX";
   for (const Shape& shape : shapes()) {
     Problem problem(shape);
@@ -222,7 +223,7 @@ TEST(AmxPrefill, OnAmxEqualsReference) {
   }
 }
 
-TEST(AmxPrefill, HasTheSameBitsOnAnyThreads) {
+TEST(DenseAmx, HasTheSameBitsOnAnyThreads) {
   std::vector<float> first;
   for (const int threads : {1, 2, 3}) {
     const base::ThreadLimit limit(threads);
@@ -230,6 +231,50 @@ TEST(AmxPrefill, HasTheSameBitsOnAnyThreads) {
     problem.run(kEmulated);
     if (threads == 1) first = problem.out;
     EXPECT_EQ(first, problem.out);
+  }
+}
+
+/// dense_attention with these kernels, as bits.
+std::vector<float> dense(const AmxKernels* kernels, Problem& problem, const DenseArgumentsOf<BFloat16>& a) {
+  KernelTable table = best_table();
+  table.amx = kernels;
+  dense_attention(table, a);
+  return problem.out;
+}
+
+TEST(DenseAmx, IsWhatDenseAttentionTakesForManyRows) {
+  Problem problem({1, 2, 1, 70, 60, 24, 40, true, true});
+  const auto without = dense(nullptr, problem, problem.arguments());
+  const auto with = dense(&kEmulated, problem, problem.arguments());
+  EXPECT_NE(with, without);
+  problem.expect_reference();
+  problem.run(kEmulated);
+  EXPECT_EQ(with, problem.out);
+}
+
+TEST(DenseAmx, IsNotTakenForFewRowsNorWithABias) {
+  Problem few({1, 2, 1, 7, 60, 24, 40, true, true});
+  const auto of_few = dense(nullptr, few, few.arguments());
+  EXPECT_EQ(dense(&kEmulated, few, few.arguments()), of_few);
+  Problem biased({1, 2, 1, 70, 60, 24, 40, true, true});
+  const std::vector<float> bias(60, 0.5F);
+  auto a = biased.arguments();
+  a.bias = {bias.data(), 0, 0, 0};
+  const auto expected = dense(nullptr, biased, a);
+  EXPECT_EQ(dense(&kEmulated, biased, a), expected);
+}
+
+TEST(DenseAmx, LeavesNumbersThatAreNotFiniteToOthers) {
+  for (const int place : {0, 1, 2}) {
+    Problem problem({1, 2, 1, 70, 60, 24, 40, true, true});
+    // Of the last key, which only the last rows see.
+    if (place == 0) problem.query.back() = 3.4e38F;  // would round to infinity
+    if (place == 1) problem.narrow_key.back() = to_bfloat16(kNan);
+    if (place == 2) problem.narrow_value.back() = to_bfloat16(INFINITY);
+    const auto expected = dense(nullptr, problem, problem.arguments());
+    const auto found = dense(&kEmulated, problem, problem.arguments());
+    EXPECT_EQ(std::memcmp(found.data(), expected.data(), found.size() * sizeof(float)), 0) << place;
+    EXPECT_FALSE(dense_attention_amx(kEmulated, problem.arguments())) << place;
   }
 }
 

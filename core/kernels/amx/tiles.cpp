@@ -4,7 +4,7 @@
 
 #ifdef ATTNLAB_AMX
 
-#include "core/kernels/amx/prefill-inl.hpp"
+#include "core/kernels/amx/block-inl.hpp"
 
 namespace attnlab::kernels {
 namespace {

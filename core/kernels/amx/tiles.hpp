@@ -1,7 +1,7 @@
 // Internal.
 #pragma once
 
-#include "core/kernels/amx/prefill.hpp"
+#include "core/kernels/amx/block.hpp"
 
 namespace attnlab::kernels {
 

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <type_traits>
 #include <vector>
 
 #include "core/base/parallel.hpp"
+#include "core/kernels/attention/dense_amx.hpp"
 #include "core/kernels/scratch.hpp"
 #include "core/mask/seen_keys.hpp"
 
@@ -283,6 +285,9 @@ void split_attend(const KernelTable& kernels, const AttendArgumentsOf<Element>& 
 template <class Element>
 void dense_attention(const KernelTable& kernels, const DenseArgumentsOf<Element>& a) {
   if (a.queries * (a.query_heads / a.kv_heads) >= kPackingRows) {
+    if constexpr (std::is_same_v<Element, BFloat16>) {
+      if (kernels.amx != nullptr && amx_takes(a) && dense_attention_amx(*kernels.amx, a)) return;
+    }
     attend_packed_heads(kernels, a);
     return;
   }

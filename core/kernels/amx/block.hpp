@@ -1,4 +1,4 @@
-// Dense attention of many query rows in bfloat16 on AMX tiles.
+// Dense attention of a block of query rows in bfloat16 on AMX tiles.
 //
 // No processor with AMX was at hand: the algorithm was run on emulated tiles
 // (tests/unit/kernels_amx_test.cpp), the instructions themselves were only assembled.
@@ -6,8 +6,6 @@
 
 #include <cstdint>
 #include <limits>
-
-#include "core/kernels/head_rows.hpp"
 
 namespace attnlab::kernels {
 
@@ -47,32 +45,5 @@ struct AmxKernels {
 /// Null unless this CPU has AMX, the kernel lets the process use it and the compiler knew it. Asks once;
 /// thread-safe.
 const AmxKernels* amx_kernels();
-
-/// out = softmax(scale q k^T) v; keys that row i sees are those of DenseBackwardArguments. Inputs are rounded
-/// to bfloat16 and are finite. Rows that see nothing have out 0 and lse -inf, or the sink logit.
-struct AmxPrefillArguments {
-  int64_t batches = 0;
-  int64_t query_heads = 0;  ///< a multiple of kv_heads
-  int64_t kv_heads = 0;
-  int64_t queries = 0;
-  int64_t keys = 0;
-  int64_t head_dim = 0;   ///< at most 256
-  int64_t value_dim = 0;  ///< at most 256
-  float scale = 1;
-  bool causal = false;
-  const int64_t* valid = nullptr;  ///< [batches], each in [0, keys]; null means `keys`
-  HeadRows<const float> query;     ///< [batches, query_heads, queries, head_dim]
-  HeadRows<const float> key;       ///< [batches, kv_heads, keys, head_dim], or
-  HeadRows<const uint16_t> key_bfloat16;
-  HeadRows<const float> value;  ///< [batches, kv_heads, keys, value_dim], or
-  HeadRows<const uint16_t> value_bfloat16;
-  const float* sink_logit = nullptr;  ///< [query_heads] or null
-  HeadRows<float> out;                ///< [batches, query_heads, queries, value_dim]
-  float* lse = nullptr;               ///< [batches, query_heads, queries], contiguous
-};
-
-/// Packs the keys and values of each KV head once, then attends block by block. The bits of a result do not
-/// depend on the number of threads. Memory: the packed keys and values.
-void amx_prefill(const AmxKernels& kernels, const AmxPrefillArguments& arguments);
 
 }  // namespace attnlab::kernels

@@ -12,7 +12,7 @@
 
 #include <cstdint>
 
-#include "core/kernels/amx/prefill.hpp"
+#include "core/kernels/amx/block.hpp"
 
 namespace attnlab::kernels {
 namespace {
