@@ -1,11 +1,10 @@
 #include <algorithm>
 
 #include "core/attention/dense_rows.hpp"
-#include "core/attention/row_arguments.hpp"
 #include "core/attention/session.hpp"
+#include "core/attention/sparse_rows.hpp"
 #include "core/base/parallel.hpp"
 #include "core/base/stopwatch.hpp"
-#include "core/kernels/attention/dense.hpp"
 
 namespace attnlab::attention {
 namespace {
@@ -14,18 +13,18 @@ constexpr int64_t max_queries_per_tile = 64;
 
 /// `dense_heads` [group] or empty: heads whose rows are dense.
 void attend_rows(Tile& tile, const Selection& selection, const std::vector<uint8_t>& dense_heads,
-                 DenseRows& dense, float* out, float* lse) {
+                 DenseRows& dense, SparseRows& sparse, float* out, float* lse) {
+  const auto is_dense = [&](int64_t row) {
+    return !dense_heads.empty() && dense_heads[static_cast<size_t>(row % tile.group())] != 0;
+  };
   for (int64_t row = 0; row < tile.rows();) {
-    const int64_t end = selection.span_end(row);
+    int64_t end = row + 1;
+    while (end % tile.group() != 0 && is_dense(end) == is_dense(row)) ++end;
     float* row_out = out + row * tile.value_dim();
-    if (!dense_heads.empty() && dense_heads[static_cast<size_t>(row % tile.group())] != 0) {
+    if (is_dense(row)) {
       dense.attend(tile, row, end - row, row_out, lse + row);
     } else {
-      const RowSegments segments(tile, selection.list(row));
-      kernels::AttendArguments arguments = attend_arguments(tile, row, end - row, segments);
-      arguments.out = row_out;
-      arguments.lse = lse + row;
-      kernels::split_attend(tile.kernels(), arguments);
+      sparse.attend(tile, selection, row, end - row, row_out, lse + row);
     }
     row = end;
   }
@@ -87,6 +86,7 @@ const RowList& active_list(const TileOutcome& outcome, int64_t row, RowList& den
 struct Engine::Worker {
   Tile tile;
   DenseRows dense;
+  SparseRows sparse;
   PipelineWorkspace workspace;
   StepMass::Scratch mass;
   std::vector<float> exact_out, exact_lse, out, lse;
@@ -151,8 +151,8 @@ void Engine::attend_tile(Worker& worker, Session& session, const TileIndex& inde
       // What keys receive follows from the rows' denominators.
       if (!execution_.select_only || received != nullptr) {
         const base::StopwatchInto watch(worker.clocks.attend[p]);
-        attend_rows(tile, selection, worker.workspace.dense_heads, worker.dense, worker.out.data(),
-                    worker.lse.data());
+        attend_rows(tile, selection, worker.workspace.dense_heads, worker.dense, worker.sparse,
+                    worker.out.data(), worker.lse.data());
       }
       outcome.selection = &selection;
     }

@@ -2,13 +2,17 @@
 
 namespace attnlab::attention {
 
+kernels::Segment memory_of(const Tile& tile) {
+  kernels::Segment memory;
+  memory.key = tile.key();
+  memory.key_stride = tile.key_stride();
+  memory.value = tile.value();
+  memory.value_stride = tile.value_stride();
+  return memory;
+}
+
 RowSegments::RowSegments(const Tile& tile, const RowList& list) {
-  for (auto& part : parts) {
-    part.key = tile.key();
-    part.key_stride = tile.key_stride();
-    part.value = tile.value();
-    part.value_stride = tile.value_stride();
-  }
+  for (auto& part : parts) part = memory_of(tile);
   parts[0].runs = list.runs.data();
   parts[0].run_count = static_cast<int64_t>(list.runs.size());
   parts[1].ids = list.ids.data();

@@ -6,6 +6,9 @@
 
 namespace attnlab::attention {
 
+/// Where the tile's keys and values lie: a segment without keys.
+kernels::Segment memory_of(const Tile& tile);
+
 /// The list as segments: runs, ids, sampled ids with their log weights. Points into tile and list.
 struct RowSegments {
   RowSegments(const Tile& tile, const RowList& list);

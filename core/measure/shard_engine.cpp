@@ -2,10 +2,9 @@
 #include <limits>
 
 #include "core/attention/dense_rows.hpp"
-#include "core/attention/row_arguments.hpp"
+#include "core/attention/sparse_rows.hpp"
 #include "core/base/parallel.hpp"
 #include "core/base/stopwatch.hpp"
-#include "core/kernels/attention/dense.hpp"
 #include "core/measure/partial_rows.hpp"
 
 namespace attnlab::measure {
@@ -57,6 +56,7 @@ void take_lists(const Tile& tile, HeadMasks& masks, int64_t row, Selection& list
 struct ShardEngine::Worker {
   Tile tile;
   attention::DenseRows dense;
+  attention::SparseRows sparse;
   Selection lists;
   std::vector<uint8_t> empty;
   attention::Clocks clocks;
@@ -156,20 +156,14 @@ void ShardEngine::attend_pipeline(Worker& worker, const Call& call, size_t p, in
     outcome.selection = &worker.lists;
     float* out = result.out.data() + row * width;
     float* lse = result.lse.data() + row;
-    for (int64_t i = 0; i < tile.rows();) {
-      const int64_t end = worker.lists.span_end(i);
+    for (int64_t i = 0; i < tile.rows(); i += tile.group()) {
       if (is_dense(call.masks, p, (row + i) / tile.group())) {
         const float* exact = call.result.exact_out.data() + (row + i) * width;
-        std::copy_n(exact, (end - i) * width, out + i * width);
-        std::copy_n(exact_lse + i, end - i, lse + i);
-      } else if (!worker.lists.list(i).empty()) {
-        const attention::RowSegments segments(tile, worker.lists.list(i));
-        kernels::AttendArguments arguments = attend_arguments(tile, i, end - i, segments);
-        arguments.out = out + i * width;
-        arguments.lse = lse + i;
-        kernels::split_attend(tile.kernels(), arguments);
+        std::copy_n(exact, tile.group() * width, out + i * width);
+        std::copy_n(exact_lse + i, tile.group(), lse + i);
+      } else {
+        worker.sparse.attend(tile, worker.lists, i, tile.group(), out + i * width, lse + i);
       }
-      i = end;
     }
     worker.clocks.attend[p] += watch.seconds();
   }

@@ -56,6 +56,9 @@ struct SegmentOf {
   const int32_t* ids = nullptr;
   int64_t id_count = 0;
   const float* log_weight = nullptr;  ///< [id_count], added to the logits of `ids`; null means 0
+  /// 0: the rows share log_weight. Otherwise it is [rows, id_count], rows this far apart, and -inf says that
+  /// the row does not attend to the id: its key is ignored, its value is multiplied by 0.
+  int64_t log_weight_stride = 0;
 };
 
 /// out_r = sum_e exp(l_e - m) v_e / sum_e exp(l_e - m), l_e = scale q_r.k_e + bias_r[e] + log_weight_e, with

@@ -59,6 +59,18 @@ struct NextRows {
   int64_t count = 0;
 };
 
+/// Adds a row's own log weights. -inf replaces the logit, which may be anything.
+inline void add_own_weights(const float* log_weight, int64_t count, float* logits) {
+  const Floats d;
+  const Vector hidden = hn::Set(d, kMinusInfinity);
+  for (int64_t e = 0; e < count; e += kLanes) {
+    const int64_t lanes = std::min(kLanes, count - e);
+    const Vector weight = load_first(log_weight + e, lanes);
+    const Vector sum = hn::Add(load_first(logits + e, lanes), weight);
+    store_first(hn::IfThenElse(hn::Eq(weight, hidden), hidden, sum), logits + e, lanes);
+  }
+}
+
 /// Logits of a block's entries for `rows` rows from `first_row` on.
 template <class Element>
 void block_logits(const AttendArgumentsOf<Element>& a, int64_t first_row, int64_t rows,
@@ -82,6 +94,8 @@ void block_logits(const AttendArgumentsOf<Element>& a, int64_t first_row, int64_
     for (int64_t e = 0; bias != nullptr && e < block.count; ++e) gathered[e] = bias[block.id[e]];
     scale_and_bias(logits[r], block.count, a.scale, bias == nullptr ? nullptr : gathered);
     for (int64_t e = 0; block.weighted && e < block.count; ++e) logits[r][e] += block.log_weight[e];
+    if (block.row_weight != nullptr)
+      add_own_weights(block.row_weight + (first_row + r) * block.row_weight_stride, block.count, logits[r]);
   }
 }
 

@@ -51,7 +51,8 @@ struct SegmentGradient {
   float* log_weight = nullptr;  ///< [id_count], added to; or null
 };
 
-/// The gradients of one AttendArguments, by the formulas above.
+/// The gradients of one AttendArguments, by the formulas above. Its log weights are shared by the rows
+/// (log_weight_stride 0).
 struct AttendBackwardArguments {
   AttendArguments forward;          ///< `out` and `lse` hold the forward's results and are only read
   const float* grad_out = nullptr;  ///< [rows, value_dim], rows `grad_out_stride` apart

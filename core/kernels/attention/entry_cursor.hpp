@@ -9,7 +9,8 @@
 namespace attnlab::kernels {
 
 /// Entries per block of the online softmax. Block borders depend on the entry list alone, never on rows or
-/// tiles: that keeps a row's bits equal in whatever company it is computed.
+/// tiles: that keeps a row's bits equal in whatever tile and beside whatever rows with the same entries it is
+/// computed.
 inline constexpr int64_t kBlockEntries = 128;
 
 /// Up to kBlockEntries entries of a segment list.
@@ -22,6 +23,10 @@ struct EntryBlock {
   const Element* value[kBlockEntries];
   float log_weight[kBlockEntries];
   int32_t id[kBlockEntries];  ///< position in the sequence, the index into a bias row
+  /// Where rows have log weights of their own: those of row 0, entry by entry; those of row r lie
+  /// r * row_weight_stride further. Null otherwise.
+  const float* row_weight = nullptr;
+  int64_t row_weight_stride = 0;
 };
 
 /// Reads a segment list from its first entry to its last. O(1) per entry.
@@ -38,12 +43,16 @@ class EntryCursor {
     block.count = 0;
     block.weighted = false;
     block.consecutive = nullptr;
+    block.row_weight = nullptr;
     while (segment_ != last_ && block.count < kBlockEntries) {
       const Segment& segment = *segment_;
       if (run_ < segment.run_count) {
         take_run(segment, block);
       } else if (entry_ < segment.id_count) {
+        if (segment.log_weight_stride != 0 && block.count > 0)
+          break;  // such entries have blocks of their own
         take_ids(segment, block);
+        if (segment.log_weight_stride != 0) break;
       } else {
         ++segment_;
         run_ = 0;
@@ -78,8 +87,13 @@ class EntryCursor {
 
   void take_ids(const Segment& segment, EntryBlock<Element>& block) {
     const int64_t taken = std::min(segment.id_count - entry_, kBlockEntries - block.count);
+    const bool by_row = segment.log_weight_stride != 0;
+    if (by_row) {
+      block.row_weight = segment.log_weight + entry_;
+      block.row_weight_stride = segment.log_weight_stride;
+    }
     for (int64_t i = entry_; i < entry_ + taken; ++i) {
-      const float log_weight = segment.log_weight == nullptr ? 0.0F : segment.log_weight[i];
+      const float log_weight = segment.log_weight == nullptr || by_row ? 0.0F : segment.log_weight[i];
       append(segment, segment.ids[i], log_weight, block);
       block.weighted |= log_weight != 0;
     }

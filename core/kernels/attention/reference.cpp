@@ -62,7 +62,9 @@ std::vector<Entry> entries_of_row(const AttendArguments& a, int64_t row) {
       for (int32_t id = run.begin; id < run.end; ++id) add(id, 0);
     }
     for (int64_t i = 0; i < segment.id_count; ++i) {
-      add(segment.ids[i], segment.log_weight == nullptr ? 0.0 : segment.log_weight[i]);
+      const double weight =
+          segment.log_weight == nullptr ? 0.0 : segment.log_weight[row * segment.log_weight_stride + i];
+      if (segment.log_weight_stride == 0 || weight != kMinusInfinity) add(segment.ids[i], weight);
     }
   }
   return entries;

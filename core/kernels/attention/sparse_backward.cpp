@@ -2,6 +2,7 @@
 #include <cmath>
 #include <vector>
 
+#include "core/base/error.hpp"
 #include "core/base/parallel.hpp"
 #include "core/kernels/attention/backward.hpp"
 #include "core/kernels/attention/backward_scratch.hpp"
@@ -26,6 +27,7 @@ class SparseBackward {
     for (int64_t s = 0; s < f_.segment_count; ++s) {
       const Segment& segment = f_.segments[s];
       const SegmentGradient& gradient = a_.segments[s];
+      ATTNLAB_CHECK(segment.log_weight_stride == 0, "the backward knows log weights that rows share");
       for (int64_t i = 0; i < segment.run_count; ++i) {
         for (int32_t id = segment.runs[i].begin; id < segment.runs[i].end; ++id)
           add(segment, gradient, id, 0, nullptr);

@@ -5,9 +5,11 @@
 #include <iterator>
 #include <numeric>
 #include <random>
+#include <span>
 
 #include "core/base/parallel.hpp"
 #include "core/kernels/attention/dense.hpp"
+#include "core/kernels/attention/list_union.hpp"
 #include "core/measure/kernel_bench/kernel_case.hpp"
 
 namespace attnlab::measure {
@@ -91,50 +93,63 @@ class Decode {
         kv_(context.kv({shape.kv_heads, shape.keys, shape.head_dim})),
         query_(normals(shape.heads * shape.head_dim, 2)),
         out_(normals(shape.heads * shape.head_dim, 3)),
-        lists_(std::move(lists)) {}
+        lists_(std::move(lists)),
+        workers_(std::make_shared<std::vector<Worker>>(static_cast<size_t>(base::worker_slots()))) {}
 
   void operator()() {
     const int64_t layer = turn_ % kv_->layers();
     const auto round = static_cast<size_t>(turn_ / kv_->layers());
     const Lists* lists = lists_.empty() ? nullptr : &lists_[round % lists_.size()];
     ++turn_;
-    const int64_t spans = lists == nullptr ? shape_.kv_heads : static_cast<int64_t>(lists->size());
-    base::parallel_for(spans, [&](int64_t span, int) {
-      attend(layer, span, shape_.heads / spans,
-             lists == nullptr ? nullptr : &(*lists)[static_cast<size_t>(span)]);
+    base::parallel_for(shape_.kv_heads, [&](int64_t head, int worker) {
+      attend(layer, head, lists == nullptr ? std::span<const std::vector<int32_t>>() : lists_of(*lists, head),
+             (*workers_)[static_cast<size_t>(worker)]);
     });
   }
 
   int64_t layers() const { return kv_->layers(); }
 
  private:
-  /// The `rows` query heads from rows * span on.
-  void attend(int64_t layer, int64_t span, int64_t rows, const std::vector<int32_t>* list) const {
-    const int64_t head = span * rows / shape_.group();
+  struct Worker {
+    kernels::ListUnion united;
+    std::vector<kernels::KeyList> lists;
+  };
+
+  /// Of a KV head: one, or one for each of its query heads.
+  std::span<const std::vector<int32_t>> lists_of(const Lists& lists, int64_t head) const {
+    const size_t each = lists.size() / static_cast<size_t>(shape_.kv_heads);
+    return std::span(lists).subspan(static_cast<size_t>(head) * each, each);
+  }
+
+  /// The query heads of a KV head. Without `lists`: to all keys.
+  void attend(int64_t layer, int64_t head, std::span<const std::vector<int32_t>> lists,
+              Worker& worker) const {
     const kernels::Range all{0, static_cast<int32_t>(shape_.keys)};
     kernels::Segment segment;
     segment.key = kv_->key(layer, head);
     segment.value = kv_->value(layer, head);
     segment.key_stride = segment.value_stride = shape_.head_dim;
-    if (list == nullptr) {
-      segment.runs = &all;
-      segment.run_count = 1;
-    } else {
-      segment.ids = list->data();
-      segment.id_count = static_cast<int64_t>(list->size());
-    }
     float lse[64];
     kernels::AttendArguments arguments;
-    arguments.query = query_.get() + span * rows * shape_.head_dim;
+    arguments.query = query_.get() + head * shape_.group() * shape_.head_dim;
     arguments.query_stride = arguments.head_dim = arguments.value_dim = arguments.out_stride =
         shape_.head_dim;
-    arguments.rows = rows;
+    arguments.rows = shape_.group();
     arguments.scale = 1.0F / 12;
-    arguments.segments = &segment;
-    arguments.segment_count = 1;
-    arguments.out = out_.get() + span * rows * shape_.head_dim;
+    arguments.out = out_.get() + head * shape_.group() * shape_.head_dim;
     arguments.lse = lse;
-    kernels_->attend(arguments);
+    if (lists.empty()) {
+      segment.runs = &all;
+      segment.run_count = 1;
+      arguments.segments = &segment;
+      arguments.segment_count = 1;
+      kernels_->attend(arguments);
+      return;
+    }
+    worker.lists.clear();
+    for (const auto& list : lists)
+      worker.lists.push_back({.rows = shape_.group() / static_cast<int64_t>(lists.size()), .ids = list});
+    worker.united.attend(*kernels_, arguments, segment, worker.lists);
   }
 
   Shape shape_;
@@ -142,6 +157,7 @@ class Decode {
   std::shared_ptr<const KvPool> kv_;
   std::shared_ptr<float[]> query_, out_;
   std::vector<Lists> lists_;
+  std::shared_ptr<std::vector<Worker>> workers_;
   int64_t turn_ = 0;
 };
 

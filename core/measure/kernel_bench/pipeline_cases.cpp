@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <cmath>
 #include <mutex>
+#include <utility>
+#include <vector>
 
-#include "core/attention/row_arguments.hpp"
 #include "core/attention/session.hpp"
 #include "core/base/parallel.hpp"
+#include "core/kernels/attention/list_union.hpp"
 #include "core/measure/kernel_bench/kernel_case.hpp"
 #include "core/measure/scope.hpp"
 
@@ -51,9 +53,9 @@ class Subject {
   /// Attends what was chosen for that query.
   void run_bare() {
     const auto [layer, query] = next();
-    const std::vector<Span>& spans = lists_[layer * queries + static_cast<size_t>(query)];
-    base::parallel_for(static_cast<int64_t>(spans.size()), [&, layer = layer, query = query](int64_t i, int) {
-      attend(layer, query, spans[static_cast<size_t>(i)]);
+    const std::vector<HeadLists>& heads = lists_[layer * queries + static_cast<size_t>(query)];
+    base::parallel_for(std::ssize(heads), [&, layer = layer, query = query](int64_t i, int worker) {
+      attend(layer, query, heads[static_cast<size_t>(i)], workers_[static_cast<size_t>(worker)]);
     });
   }
 
@@ -62,10 +64,15 @@ class Subject {
   double attended_bytes() const { return attended_bytes_; }
 
  private:
-  /// Rows of a KV head's group that share a list.
-  struct Span {
-    int64_t kv_head, row, rows;
-    attention::RowList list;
+  /// The lists of a KV head's group, each of some neighbouring rows.
+  struct HeadLists {
+    int64_t kv_head = 0;
+    std::vector<std::pair<int64_t, attention::RowList>> lists;
+  };
+
+  struct Worker {
+    kernels::ListUnion united;
+    std::vector<kernels::KeyList> lists;
   };
 
   data::LayerProblem problem(int64_t layer) const {
@@ -101,13 +108,15 @@ class Subject {
   }
 
   /// Returns the number of keys that some row of the tile attends to.
-  int64_t record_tile(const attention::TileOutcome& outcome, std::vector<Span>& spans) const {
+  int64_t record_tile(const attention::TileOutcome& outcome, std::vector<HeadLists>& heads) const {
+    HeadLists& head = heads.emplace_back();
+    head.kv_head = outcome.tile->index().kv_head;
     std::vector<uint8_t> taken(static_cast<size_t>(geometry_.keys));
     const auto take = [&](int32_t key) { taken[static_cast<size_t>(key)] = 1; };
     for (int64_t row = 0; row < outcome.tile->rows();) {
       const int64_t end = outcome.selection->span_end(row);
       const attention::RowList& list = outcome.selection->list(row);
-      spans.push_back({outcome.tile->index().kv_head, row, end - row, list});
+      head.lists.emplace_back(end - row, list);
       for (const auto& run : list.runs) {
         for (int32_t key = run.begin; key < run.end; ++key) take(key);
       }
@@ -124,38 +133,32 @@ class Subject {
     return {static_cast<size_t>(turn % layers), turn / layers % queries};
   }
 
-  void attend(size_t layer, int64_t query, const Span& span) const {
-    const attention::RowList& list = span.list;
-    kernels::Segment segment;
-    segment.key = kv_->key(static_cast<int64_t>(layer), span.kv_head);
-    segment.value = kv_->value(static_cast<int64_t>(layer), span.kv_head);
-    segment.key_stride = segment.value_stride = geometry_.head_dim;
-    segment.runs = list.runs.data();
-    segment.run_count = std::ssize(list.runs);
-    kernels::Segment parts[3] = {segment, segment, segment};
-    parts[1].run_count = parts[2].run_count = 0;
-    parts[1].ids = list.ids.data();
-    parts[1].id_count = std::ssize(list.ids);
-    parts[2].ids = list.sampled.data();
-    parts[2].id_count = std::ssize(list.sampled);
-    parts[2].log_weight = list.log_weight.data();
+  void attend(size_t layer, int64_t query, const HeadLists& head, Worker& worker) const {
+    worker.lists.clear();
+    for (const auto& [rows, list] : head.lists) {
+      worker.lists.push_back({.rows = rows,
+                              .runs = list.runs,
+                              .ids = list.ids,
+                              .sampled = list.sampled,
+                              .log_weight = list.log_weight.data()});
+    }
+    kernels::Segment memory;
+    memory.key = kv_->key(static_cast<int64_t>(layer), head.kv_head);
+    memory.value = kv_->value(static_cast<int64_t>(layer), head.kv_head);
+    memory.key_stride = memory.value_stride = geometry_.head_dim;
     constexpr int64_t most = 64;
     float out[most * 256], lse[most];
     kernels::AttendArguments arguments;
     arguments.query =
-        query_.get() + ((span.kv_head * geometry_.group() + span.row) * queries + query) * geometry_.head_dim;
+        query_.get() + (head.kv_head * geometry_.group() * queries + query) * geometry_.head_dim;
     arguments.query_stride = queries * geometry_.head_dim;
-    arguments.rows = span.rows;
+    arguments.rows = geometry_.group();
     arguments.head_dim = arguments.value_dim = arguments.out_stride = geometry_.head_dim;
     arguments.scale = options_.scale;
-    arguments.segments = parts;
-    arguments.segment_count = 3;
     arguments.out = out;
     arguments.lse = lse;
-    engine_kernels().attend(arguments);
+    worker.united.attend(kernels::active_table(), arguments, memory, worker.lists);
   }
-
-  const kernels::KernelTable& engine_kernels() const { return kernels::active_table(); }
 
   std::shared_ptr<const KvPool> kv_;
   data::Geometry geometry_;
@@ -165,7 +168,8 @@ class Subject {
   std::vector<attention::Pipeline> pipelines_;  ///< one
   std::vector<data::LayerProblem> problems_;
   std::vector<attention::Session> sessions_;
-  std::vector<std::vector<Span>> lists_;  ///< [layer][query]
+  std::vector<std::vector<HeadLists>> lists_;  ///< [layer][query]
+  std::vector<Worker> workers_ = std::vector<Worker>(static_cast<size_t>(base::worker_slots()));
   double attended_bytes_ = 0;
   int64_t turn_ = 0;
 };
