@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 
+#include "core/base/process.hpp"
 #include "core/cli/command.hpp"
 #include "core/plugin/crash.hpp"
 
@@ -15,5 +16,6 @@ extern "C" void _Exit(int code) noexcept {
 }
 
 int main(int argc, char** argv) {
+  attnlab::base::settle_process();
   return attnlab::cli::main(argc, argv);
 }

@@ -194,6 +194,12 @@ int merge(const po::variables_map& values) {
   const int64_t all = static_cast<int64_t>(merged.records().size());
   std::cerr << fmt::format("{} trials done, {} failed\nresults: {}\n", all - merged.failed(), merged.failed(),
                            folder);
+  if (const int64_t most = asked.value("trials", all); all < most) {
+    std::cerr << fmt::format(
+        "warning: {} of {} trials are on record: shards that were cut short go on with attnlab sweep "
+        "resume\n",
+        all, most);
+  }
   try {
     report_sweep(reopen_sweep(merged, values), merged);
   } catch (const UserError& error) {

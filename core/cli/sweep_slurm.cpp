@@ -38,7 +38,19 @@ constexpr const char* merge_script = R"(#!/bin/bash
 # All shards' trials in one store, and the best of them.
 parts=()
 for shard in $(seq 1 {shards}); do parts+=({folder}/shard-"$shard"); done
-{program} sweep merge "${{parts[@]}}" --out {folder}/merged && {program} sweep best {folder}/merged
+# Shards that were cut short and went on are merged again; the old merge goes when the new one is there.
+merged={folder}/merged
+rm -rf "$merged".before
+[ -e "$merged" ] && mv "$merged" "$merged".before
+if {program} sweep merge "${{parts[@]}}" --out "$merged"; then
+  rm -rf "$merged".before
+  {program} sweep best "$merged"
+else
+  code=$?
+  rm -rf "$merged"
+  [ -e "$merged".before ] && mv "$merged".before "$merged"
+  exit "$code"
+fi
 )";
 
 constexpr const char* submit_script = R"(#!/bin/bash

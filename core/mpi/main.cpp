@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/base/error.hpp"
+#include "core/base/process.hpp"
 #include "core/cli/command.hpp"
 #include "core/cli/job.hpp"
 #include "core/mpi/mpi_ranks.hpp"
@@ -50,6 +51,7 @@ int run_as_rank(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  attnlab::base::settle_process();
   if (!uses_ranks(argc, argv)) return attnlab::cli::main(argc, argv);
   try {
     return run_as_rank(argc, argv);

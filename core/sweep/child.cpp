@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
 #include <string>
 
 #include "core/base/error.hpp"
@@ -40,13 +41,24 @@ void belong_to(pid_t parent, int socket) {
 
 }  // namespace
 
+pid_t fork_patiently() {
+  // Another process's fork bomb, or a want of memory or processes that running trials will free.
+  for (int attempt = 0; attempt < 50; ++attempt) {
+    const pid_t process = ::fork();
+    if (process >= 0 || (errno != EAGAIN && errno != ENOMEM)) return process;
+    const timespec pause{0, 100'000'000};
+    ::nanosleep(&pause, nullptr);
+  }
+  return -1;
+}
+
 Child::Child(const std::function<void(int socket)>& life) {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) refuse("cannot make a socket");
   // What is not yet written must not be written twice.
   std::fflush(nullptr);
   const pid_t parent = ::getpid();
-  process_ = ::fork();
+  process_ = fork_patiently();
   if (process_ == 0) {
     belong_to(parent, ends[1]);
     try {

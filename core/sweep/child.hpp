@@ -7,6 +7,10 @@
 
 namespace attnlab::sweep {
 
+/// fork(), again for five seconds where there are too many processes or too little memory. -1, with errno,
+/// where that does not help.
+pid_t fork_patiently();
+
 /// It dies with the process that made it; Ctrl-C of the terminal and SIGUSR1 are the maker's affair. Of the
 /// maker's open files it keeps the standard streams and its end of the socket. [one thread]
 class Child {

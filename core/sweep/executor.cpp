@@ -32,7 +32,14 @@ size_t Executor::depth() const {
 
 void Executor::hand(int worker, const Trial& trial) {
   Queue& queue = queues_[static_cast<size_t>(worker)];
-  queue.bytes += workers_->send(worker, trial);
+  auto sent = workers_->send(worker, trial);
+  // A worker that died while it had nothing to do costs no trial.
+  if (!sent && queue.given.empty()) {
+    if (workers_->renew(worker)) sent = workers_->send(worker, trial);
+    queue.alive = sent.has_value();
+    if (!sent) return lost_.push_back(&trial);
+  }
+  queue.bytes += sent.value_or(0);
   queue.given.push_back(&trial);
 }
 
@@ -44,8 +51,9 @@ void Executor::give(const std::vector<Trial>& trials, size_t& next) {
       if (!queue.alive || queue.given.size() >= level) continue;
       if (!queue.given.empty() && queue.bytes > bytes_ahead) continue;
       if (!lost_.empty()) {
-        hand(worker, *lost_.back());
+        const Trial& trial = *lost_.back();
         lost_.pop_back();
+        hand(worker, trial);
       } else if (next < trials.size()) {
         hand(worker, trials[next++]);
       } else {

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <string>
 
+#include "core/base/error.hpp"
 #include "core/sweep/workers.hpp"
 
 namespace attnlab::sweep {
@@ -29,11 +30,14 @@ class LocalWorkers : public Workers {
     for (int i = 0; i < count; ++i) zygotes_.push_back(std::make_unique<Zygote>(options_));
   }
   int count() const override { return static_cast<int>(zygotes_.size()); }
-  size_t send(int worker, const Trial& trial) override { return zygote(worker)->send(trial); }
+  std::optional<size_t> send(int worker, const Trial& trial) override { return zygote(worker)->send(trial); }
   std::optional<Outcome> receive(int worker) override { return zygote(worker)->receive(); }
   bool renew(int worker) override {
-    zygote(worker).reset();
-    zygote(worker) = std::make_unique<Zygote>(options_);
+    try {
+      zygote(worker) = std::make_unique<Zygote>(options_);
+    } catch (const base::UserError&) {
+      return false;
+    }
     return true;
   }
   std::vector<int> wait(const std::vector<int>& workers, double seconds) override {

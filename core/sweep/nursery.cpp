@@ -85,11 +85,14 @@ void be_nursery(int socket) {
   while (zygote != nullptr) {
     const auto message = receive_message(socket);
     if (!message) break;
-    zygote->pass(*message);
+    // One that died while it had nothing to do costs no trial.
+    if (!zygote->pass(*message)) {
+      zygote = std::make_unique<Zygote>(zygote_options(task, catalog));
+      zygote->pass(*message);
+    }
     auto outcome = zygote->receive();
     if (!outcome) {
       outcome = death_of_watcher(message->substr(0, message->find('\n')));
-      zygote.reset();
       zygote = std::make_unique<Zygote>(zygote_options(task, catalog));
     }
     if (!send_message(socket, outcome_message(*outcome))) break;

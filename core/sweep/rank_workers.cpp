@@ -28,6 +28,11 @@ class Patience {
     const timespec pause{0, nanoseconds_};
     return ::ppoll(&watched, 1, &pause, nullptr) > 0;
   }
+  /// As long, for nothing: a dead nursery would always be readable.
+  void wait() const {
+    const timespec pause{0, nanoseconds_};
+    ::nanosleep(&pause, nullptr);
+  }
   void nothing_came() { nanoseconds_ = std::min(nanoseconds_ * 2, long{1'000'000}); }
   void something_came() { nanoseconds_ = shortest; }
 
@@ -56,7 +61,7 @@ class RankWorkers : public Workers {
 
   int count() const override { return ranks_.count(); }
 
-  size_t send(int worker, const Trial& trial) override {
+  std::optional<size_t> send(int worker, const Trial& trial) override {
     const std::string message = trial_message(trial);
     if (worker == 0) {
       nursery_.pass(message);
@@ -77,7 +82,11 @@ class RankWorkers : public Workers {
         if (worker == 0 ? mine : !told_[static_cast<size_t>(worker)].empty()) ready.push_back(worker);
       }
       if (!ready.empty() || Clock::now() >= end) return ready;
-      patience.readable(nursery_);
+      if (nursery_waits(workers)) {
+        patience.readable(nursery_);
+      } else {
+        patience.wait();
+      }
       patience.nothing_came();
     }
   }

@@ -16,12 +16,12 @@
 #include <cmath>
 #include <csignal>
 #include <cstring>
-#include <ctime>
 #include <new>
 
 #include "core/base/error.hpp"
 #include "core/base/stopwatch.hpp"
 #include "core/plugin/crash.hpp"
+#include "core/sweep/child.hpp"
 
 namespace attnlab::sweep {
 namespace {
@@ -168,7 +168,13 @@ struct Runner {
     while (::wait4(process, &status, 0, &usage) < 0 && errno == EINTR) {
     }
   }
-  bool has_ended() { return ::wait4(process, &status, WNOHANG, &usage) == process; }
+  /// Leaves it to be reaped: until then its number, and that of its group, is no other process's.
+  bool has_ended() const {
+    siginfo_t end{};
+    if (::waitid(P_PID, static_cast<id_t>(process), &end, WEXITED | WNOHANG | WNOWAIT) != 0)
+      return errno != EINTR;
+    return end.si_pid == process;
+  }
 };
 
 /// Waits until the runner answers, ends, or passes its limit. Afterwards it is no more.
@@ -202,10 +208,10 @@ void watch(Runner& runner, const Limits& limits, int socket) {
     if (!runner.answered().empty() || runner.answer.size() > answer_bytes) break;
     if (runner.has_ended()) {
       drain(runner.answers, runner.answer);
-      drain(runner.errors, runner.error_text);
-      return;
+      break;
     }
   }
+  // With all that it forked.
   runner.reap();
   drain(runner.errors, runner.error_text);
 }
@@ -259,17 +265,6 @@ void tell_answer(const std::string& text, const Limits& limits, Outcome& outcome
   } else {
     outcome.reason = "the trial's process answered nonsense";
   }
-}
-
-pid_t fork_patiently() {
-  // Another process's fork bomb, or a limit of processes that running trials will free.
-  for (int attempt = 0; attempt < 50; ++attempt) {
-    const pid_t process = ::fork();
-    if (process >= 0 || errno != EAGAIN) return process;
-    const timespec pause{0, 100'000'000};
-    ::nanosleep(&pause, nullptr);
-  }
-  return -1;
 }
 
 }  // namespace

@@ -234,10 +234,11 @@ Store Store::merge(const std::string& folder, const std::vector<std::string>& pa
     }
     for (const auto& [id, record] : store.records()) {
       const auto [place, added] = all.try_emplace(id, record);
-      const bool equal = added || without_clock(place->second) == without_clock(record);
-      const bool better = !added && !place->second.outcome.done() && record.outcome.done();
-      const bool worse = !added && place->second.outcome.done() && !record.outcome.done();
-      if (!equal && !better && !worse) {
+      const std::string old_line = without_clock(place->second), line = without_clock(record);
+      const bool was_done = place->second.outcome.done(), is_done = record.outcome.done();
+      // Of two failures either would do; the order of the stores must not decide.
+      const bool better = !added && (is_done != was_done ? is_done : !is_done && line < old_line);
+      if (was_done && is_done && line != old_line) {
         throw UserError("two stores tell different things of one trial",
                         {.file = part,
                          .found = "id " + id,

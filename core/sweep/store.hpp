@@ -1,7 +1,10 @@
 // The folder of a sweep: what was asked, and a line for each trial that came to its end.
+//
 //   sweep.json    the sweep, and the hash of its identity
-//   trials.jsonl  appended to, one line a trial (see to_json of a trial); on disk before a trial counts as
-//   done lock          locked while a process writes; holds who
+//
+//   trials.jsonl  appended to, one line a trial (see to_json of a trial), which is on disk before it counts
+//
+//   lock          locked while a process writes; holds who
 #pragma once
 
 #include <map>

@@ -14,8 +14,8 @@ class Workers {
  public:
   virtual ~Workers() = default;
   virtual int count() const = 0;
-  /// Hands a trial over, to a dead worker too. Returns the bytes that travel.
-  virtual size_t send(int worker, const Trial& trial) = 0;
+  /// Hands a trial over. Returns the bytes that travel; none: the worker is known to be dead.
+  virtual std::optional<size_t> send(int worker, const Trial& trial) = 0;
   /// Those of `workers` whose `receive` would not wait, within so many seconds.
   virtual std::vector<int> wait(const std::vector<int>& workers, double seconds) = 0;
   /// The outcome of the oldest trial that has none. None: the worker is dead, and that trial with it.

@@ -91,14 +91,14 @@ std::string bytes_text(uint64_t bytes) {
 
 Zygote::Zygote(const ZygoteOptions& options) : child_([&](int socket) { be_zygote(socket, options); }) {}
 
-size_t Zygote::send(const Trial& trial) {
+std::optional<size_t> Zygote::send(const Trial& trial) {
   const std::string message = trial_message(trial);
-  pass(message);
+  if (!pass(message)) return std::nullopt;
   return message.size();
 }
 
-void Zygote::pass(const std::string& message) {
-  send_message(child_.socket(), message);
+bool Zygote::pass(const std::string& message) {
+  return send_message(child_.socket(), message);
 }
 
 std::optional<Outcome> Zygote::receive() {

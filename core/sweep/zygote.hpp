@@ -36,11 +36,11 @@ class Zygote {
   /// Forks, as Child does.
   explicit Zygote(const ZygoteOptions& options);
 
-  /// Hands a trial over; trials run one after another. Only `id` and `config` travel. A dead zygote takes
-  /// trials too: `receive` tells of its death. Returns the bytes that travel.
-  size_t send(const Trial& trial);
-  /// A trial as `trial_message` writes it.
-  void pass(const std::string& message);
+  /// Hands a trial over; trials run one after another. Only `id` and `config` travel. Returns the bytes that
+  /// travel; none: the zygote is dead. One that dies later may have taken it: `receive` tells of its death.
+  std::optional<size_t> send(const Trial& trial);
+  /// A trial as `trial_message` writes it. False: the zygote is dead.
+  bool pass(const std::string& message);
   /// Waits for the outcome of the oldest trial that has none. None: the zygote is dead, and the trial that it
   /// ran with it.
   std::optional<Outcome> receive();

@@ -89,5 +89,57 @@ TEST_F(SweepKill, ASecondWriterIsToldOfTheFirst) {
   wait_for(first);
 }
 
+/// What launchers may leave behind: children that nobody can wait for, closed standard streams.
+TEST_F(SweepKill, AnOddParentChangesNothing) {
+  write_sweep(50, {{"abort_every", 10}});
+  int number = 0;
+  for (const std::string oddity : {"trap '' CHLD; exec", "exec <&- >&-;", "exec <&- >&- 2>&-;"}) {
+    SCOPED_TRACE(oddity);
+    const std::string out = "out" + std::to_string(number++);
+    std::string words = oddity + " " ATTNLAB_PROGRAM;
+    for (const std::string& word : run_words(out)) words += " " + word;
+    ASSERT_EQ(wait_for(start_program({"/bin/sh", "-c", words + " --workers 2"})), 5);
+    const std::string lines = exported(out);
+    EXPECT_EQ(lines, exported("out0"));
+    std::istringstream each(lines);
+    int aborted = 0;
+    for (std::string line; std::getline(each, line);)
+      aborted += Json::parse(line).value("reason", "") == "signal SIGABRT in select" ? 1 : 0;
+    EXPECT_EQ(aborted, 5);
+    EXPECT_EQ(recorded(out).size(), 50u);
+    EXPECT_LT(bytes_of(root / out / "lock").size(), 200u);
+  }
+}
+
+TEST_F(SweepKill, ShardsThatWentOnAreMergedAgain) {
+  write_sweep(20, Json::object());
+  std::vector<std::string> words = run_words("unused");
+  words.resize(words.size() - 2);  // --out
+  words.insert(words.end(), {"--emit-slurm", "slurm", "--shards", "2"});
+  ASSERT_EQ(wait_for(start(words)), 0) << bytes_of(root / "stderr");
+  const auto shell = [&](const std::string& text) {
+    return wait_for(start_program({"/bin/bash", "-c", text}));
+  };
+  ASSERT_EQ(shell("SLURM_ARRAY_TASK_ID=1 bash slurm/shards.sbatch && SLURM_ARRAY_TASK_ID=2 bash "
+                  "slurm/shards.sbatch && bash slurm/merge.sh"),
+            0)
+      << bytes_of(root / "stderr");
+  EXPECT_EQ(bytes_of(root / "stderr").find("warning"), std::string::npos) << bytes_of(root / "stderr");
+  const std::string whole = exported("slurm/merged");
+  // As if its time had been up: of the second shard three trials are left.
+  ASSERT_EQ(shell("head -n 3 slurm/shard-2/trials.jsonl >cut && cp cut slurm/shard-2/trials.jsonl && "
+                  "bash slurm/merge.sh"),
+            0)
+      << bytes_of(root / "stderr");
+  EXPECT_NE(bytes_of(root / "stderr").find("13 of 20 trials are on record"), std::string::npos)
+      << bytes_of(root / "stderr");
+  ASSERT_EQ(shell("SLURM_ARRAY_TASK_ID=2 bash slurm/shards.sbatch && bash slurm/merge.sh"), 0)
+      << bytes_of(root / "stderr");
+  EXPECT_EQ(exported("slurm/merged"), whole);
+  // A merge that cannot be made leaves the last one.
+  ASSERT_NE(shell("mv slurm/shard-1 gone && bash slurm/merge.sh"), 0);
+  EXPECT_EQ(exported("slurm/merged"), whole);
+}
+
 }  // namespace
 }  // namespace attnlab::cli_test

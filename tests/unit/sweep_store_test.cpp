@@ -161,6 +161,17 @@ TEST_F(SweepStore, MergesById) {
   EXPECT_FALSE(Store::holds_sweep(folder("n")));
 }
 
+TEST_F(SweepStore, MergesTwoFailuresOfATrialInAnyOrder) {
+  {
+    create("x").append({failed("a", "ran past 1 s")});
+    create("y").append({failed("a", "signal SIGKILL")});
+  }
+  const Store one = Store::merge(folder("m"), {folder("x"), folder("y")}, {});
+  const Store other = Store::merge(folder("n"), {folder("y"), folder("x")}, {});
+  EXPECT_EQ(one.failed(), 1);
+  EXPECT_EQ(sorted_lines(one), sorted_lines(other));
+}
+
 TEST_F(SweepStore, SortedLinesKnowNoOrderAndNoClock) {
   create("x").append({done("a", 0.1, 1), done("b", 0.2, 1)});
   create("y").append({done("b", 0.2, 7), done("a", 0.1, 9)});

@@ -65,7 +65,17 @@ std::map<std::string, double> obey(const Trial& trial) {
       while (true) ::pause();
     }
   }
-  return {{"value", trial.config.value("value", 1.5)}, {"process", static_cast<double>(::getpid())}};
+  if (what == "fork and abort") {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      while (true) ::pause();
+    }
+    std::fprintf(stderr, "%d\n", static_cast<int>(child));
+    std::abort();
+  }
+  return {{"value", trial.config.value("value", 1.5)},
+          {"process", static_cast<double>(::getpid())},
+          {"zygote", static_cast<double>(::getppid())}};
 }
 
 Trial trial_of(const std::string& id, const io::Json& config) {
@@ -181,6 +191,12 @@ TEST(Zygote, ATrialsOwnChildrenGoWithIt) {
   EXPECT_TRUE(gone);
 }
 
+TEST(Zygote, TheChildrenOfATrialThatCrashesGoWithIt) {
+  const Outcome outcome = outcome_of({{"do", "fork and abort"}});
+  EXPECT_EQ(outcome.signal, SIGABRT);
+  EXPECT_TRUE(ends_soon(std::stoi(outcome.stderr_tail))) << outcome.stderr_tail;
+}
+
 TEST(Zygote, DiesWithItsParentAndItsRunnerWithIt) {
   int ends[2];
   ASSERT_EQ(::pipe(ends), 0);
@@ -272,6 +288,35 @@ TEST(Executor, RunsEveryTrialOnceWhateverBecomesOfOthers) {
   EXPECT_EQ(failed, 4 + 2 + 2 + 5);
   // A pool serves batch after batch.
   EXPECT_EQ(run_all(executor, {trials[0], trials[1]}).size(), 2u);
+}
+
+TEST(Executor, AWorkerThatDiesIdleCostsNoTrial) {
+  std::vector<Trial> trials;
+  for (int i = 0; i < 6; ++i) trials.push_back(trial_of(std::to_string(i), {{"value", i}}));
+  Executor executor(local_workers(2, {{}, obey, {}}));
+  std::set<pid_t> zygotes;
+  const auto run = [&] {
+    int done = 0;
+    EXPECT_TRUE(executor.run(trials, {.on_finished =
+                                          [&](const std::vector<Finished>& finished) {
+                                            for (const auto& one : finished) {
+                                              done += one.outcome.done() ? 1 : 0;
+                                              zygotes.insert(
+                                                  static_cast<pid_t>(one.outcome.metrics.at("zygote")));
+                                            }
+                                          },
+                                      .stop = {},
+                                      .on_tick = {}}));
+    EXPECT_EQ(done, 6);
+  };
+  run();
+  const std::set<pid_t> first = zygotes;
+  for (const pid_t zygote : first) {
+    ::kill(zygote, SIGKILL);
+    EXPECT_TRUE(ends_soon(zygote));
+  }
+  run();
+  EXPECT_GT(zygotes.size(), first.size());
 }
 
 TEST(Executor, AStopFinishesWhatRuns) {
