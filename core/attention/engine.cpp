@@ -235,7 +235,8 @@ void Engine::attend(Session& session, int64_t begin, int64_t count, const std::v
 
 uint64_t Engine::scratch_bytes() const {
   uint64_t bytes = 0;
-  for (const auto& worker : workers_) bytes += worker->tile.bytes() + worker->dense.bytes();
+  for (const auto& worker : workers_)
+    bytes += worker->tile.bytes() + worker->dense.bytes() + worker->sparse.bytes();
   return bytes;
 }
 

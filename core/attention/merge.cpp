@@ -10,7 +10,10 @@ double merge_row(std::span<const PartialRow> parts, std::optional<double> sink_l
   constexpr double nothing = -std::numeric_limits<double>::infinity();
   std::fill(out.begin(), out.end(), 0.0);
   double maximum = sink_logit.value_or(nothing);
-  for (const PartialRow& part : parts) maximum = std::max(maximum, part.lse);
+  // NaN stays: std::max would pass over it.
+  for (const PartialRow& part : parts) {
+    if (!std::isnan(maximum) && !(part.lse <= maximum)) maximum = part.lse;
+  }
   if (maximum == nothing) return nothing;
   double sum = sink_logit ? std::exp(*sink_logit - maximum) : 0;
   for (const PartialRow& part : parts) sum += std::exp(part.lse - maximum);

@@ -18,6 +18,7 @@ class SparseRows {
   /// overlap enough.
   void attend(const Tile& tile, const Selection& selection, int64_t row, int64_t count, float* out,
               float* lse);
+  uint64_t bytes() const { return union_.bytes(); }
 
  private:
   std::vector<kernels::KeyList> lists_;

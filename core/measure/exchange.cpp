@@ -78,7 +78,7 @@ void Exchange::follow(const std::function<void()>& body) {
     send(0, Kind::error, 0, error_text(UserError(error.what(), {}, base::Exit::failed)));
   }
   try {
-    while (!stopped_) receive();
+    while (!stopped_) receive_patiently();
   } catch (const Stopped&) {
   }
   drain();
@@ -93,7 +93,7 @@ void Exchange::drain() {
   }
   drained_[static_cast<size_t>(rank())] = true;
   on_wait = nullptr;
-  while (std::find(drained_.begin(), drained_.end(), false) != drained_.end()) receive();
+  while (std::find(drained_.begin(), drained_.end(), false) != drained_.end()) receive_patiently();
   arrived_.clear();
 }
 
@@ -126,17 +126,27 @@ std::string Exchange::wait(int from, Kind kind, uint64_t tag) {
       if (found->second.empty()) arrived_.erase(found);
       return bytes;
     }
-    receive();
+    receive_patiently();
+  }
+}
+
+void Exchange::poll() {
+  while (receive(0)) {
   }
 }
 
 /// Takes one message, or none for a while.
-void Exchange::receive() {
+void Exchange::receive_patiently() {
+  receive(on_wait ? 0.2 : base::Ranks::forever);
+}
+
+/// False: no message came.
+bool Exchange::receive(double seconds) {
   const base::Stopwatch watch;
-  const auto message = ranks_.receive(base::Ranks::anyone, on_wait ? 0.2 : base::Ranks::forever);
+  const auto message = ranks_.receive(base::Ranks::anyone, seconds);
   wait_seconds_ += watch.seconds();
   if (on_wait) on_wait();
-  if (!message) return;
+  if (!message) return false;
   io::WireReader reader(message->bytes);
   const auto kind = reader.value<Kind>();
   const bool more = reader.value<uint8_t>() != 0;
@@ -144,6 +154,7 @@ void Exchange::receive() {
   std::string& bytes = pieces_[static_cast<size_t>(message->from)];
   bytes.append(reader.rest());
   if (!more) accept(message->from, kind, tag, std::exchange(bytes, {}));
+  return true;
 }
 
 void Exchange::accept(int from, Kind kind, uint64_t tag, std::string bytes) {

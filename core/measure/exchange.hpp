@@ -35,7 +35,11 @@ class Exchange {
   /// Inside `lead` or `follow`, which an error elsewhere ends from here.
   std::string wait(int from, Kind kind, uint64_t tag);
 
-  /// Called a few times a second while rank 0 waits; may throw.
+  /// Takes what has come, without waiting: whoever works on without waiting for anybody hears in this way of
+  /// an error elsewhere, or of the end.
+  void poll();
+
+  /// Called a few times a second while rank 0 waits, and when it polls; may throw.
   std::function<void()> on_wait;
 
   uint64_t sent_bytes() const { return sent_bytes_; }
@@ -44,7 +48,8 @@ class Exchange {
  private:
   struct Stopped {};
   using Key = std::tuple<int, Kind, uint64_t>;
-  void receive();
+  bool receive(double seconds);
+  void receive_patiently();
   void accept(int from, Kind kind, uint64_t tag, std::string bytes);
   void drain();
 

@@ -182,7 +182,8 @@ void ShardEngine::attend_pipeline(Worker& worker, const Call& call, size_t p, in
 
 uint64_t ShardEngine::scratch_bytes() const {
   uint64_t bytes = 0;
-  for (const auto& worker : workers_) bytes += worker->tile.bytes() + worker->dense.bytes();
+  for (const auto& worker : workers_)
+    bytes += worker->tile.bytes() + worker->dense.bytes() + worker->sparse.bytes();
   return bytes;
 }
 

@@ -96,6 +96,7 @@ void ShardWorker::run(const Merge& merge) {
     for (size_t begin = 0; begin < heads.size(); begin += ranks) {
       const size_t end = std::min(begin + ranks, heads.size());
       const size_t mine = begin + static_cast<size_t>(rank);
+      exchange_.poll();
       if (selects_ && mine < end) select(layer, mine);
       for (size_t index = begin; index < end; ++index) attend(index);
       merge(layer, begin, end);

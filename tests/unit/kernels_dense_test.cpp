@@ -264,5 +264,26 @@ TEST(SplitAttend, AgreesWithOnePassAndMerges) {
   for (int64_t i = 0; i < 2 * dim; ++i) EXPECT_NEAR(parts[i], out[i], 2e-6);
 }
 
+/// A row of nothing but NaN must not look like one that sees nothing.
+TEST(SplitAttend, NanStaysNan) {
+  for (const int64_t keys : {kSplitEntries, kSplitEntries + 1, 3 * kSplitEntries}) {
+    const std::vector<float> query(4, kNan), key(static_cast<size_t>(4 * keys), 1), value(key);
+    const Range all{0, static_cast<int32_t>(keys)};
+    const Segment segment{key.data(), 4, value.data(), 4, &all, 1};
+    std::vector<float> out(4), lse(1);
+    AttendArguments a;
+    a.query = query.data();
+    a.rows = 1;
+    a.head_dim = a.value_dim = a.query_stride = a.out_stride = 4;
+    a.segments = &segment;
+    a.segment_count = 1;
+    a.out = out.data();
+    a.lse = lse.data();
+    split_attend(best_table(), a);
+    EXPECT_TRUE(std::isnan(lse[0])) << keys;
+    EXPECT_TRUE(std::isnan(out[0])) << keys;
+  }
+}
+
 }  // namespace
 }  // namespace attnlab::kernels

@@ -1,8 +1,11 @@
 // Runs over ranks that fail, what they cost, and how rows are merged.
 #include <gmock/gmock.h>
 
+#include <chrono>
 #include <cmath>
 #include <limits>
+#include <thread>
+#include <vector>
 
 #include "core/attention/merge.hpp"
 #include "core/measure/sharded_cost.hpp"
@@ -185,6 +188,39 @@ TEST(MergeRow, AddsUpInTheOrderOfTheParts) {
   EXPECT_EQ(attention::merge_row({parts + 1, 1}, 2.0, out), 2);
   const attention::PartialRow huge[] = {{a, 1000}, {b, 1000}};
   EXPECT_NEAR(attention::merge_row(huge, {}, out), 1000 + std::log(2.0), 1e-12);
+}
+
+TEST(MergeRow, NanStaysNan) {
+  constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+  const std::vector<float> value = {1, 2};
+  std::vector<double> out(2);
+  for (const bool first : {true, false}) {
+    const attention::PartialRow parts[] = {{value.data(), first ? nan : 1.0},
+                                           {value.data(), first ? 1.0 : nan}};
+    EXPECT_TRUE(std::isnan(attention::merge_row(parts, {}, out)));
+    EXPECT_TRUE(std::isnan(out[0]));
+  }
+}
+
+/// Whoever only sends hears of the end as well.
+TEST(Exchange, AnErrorEndsARankThatWaitsForNobody) {
+  test::Post post(2);
+  int rounds = 0;
+  test::run_ranks(post, [&](base::Ranks& mine) {
+    Exchange exchange(mine);
+    if (mine.rank() == 0) {
+      EXPECT_THROW(exchange.lead([] { throw base::UserError("the disk is full"); }), base::UserError);
+      return;
+    }
+    exchange.follow([&] {
+      for (; rounds < 10000; ++rounds) {
+        exchange.poll();
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+    });
+  });
+  EXPECT_LT(rounds, 10000);
+  EXPECT_EQ(post.left(), 0);
 }
 
 }  // namespace

@@ -63,8 +63,9 @@ struct SegmentOf {
 
 /// out_r = sum_e exp(l_e - m) v_e / sum_e exp(l_e - m), l_e = scale q_r.k_e + bias_r[e] + log_weight_e, with
 /// m the maximum over the active entries only; lse_r = m + log of the denominator (natural logarithm). The
-/// rows of one call share the segments. A learned sink logit joins maximum and denominator but has no value.
-/// Without entries out_r = 0 and lse_r is -inf (or the sink logit).
+/// rows of one call share the segments; a segment may have log weights for each row. A learned sink logit
+/// joins maximum and denominator but has no value. Without entries out_r = 0 and lse_r is -inf (or the sink
+/// logit).
 template <class Element>
 struct AttendArgumentsOf {
   const float* query = nullptr;  ///< [rows, head_dim]

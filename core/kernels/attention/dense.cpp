@@ -242,7 +242,11 @@ void merge_parts(const float* part_out, const float* part_lse, int64_t parts, in
     float* to = out + r * out_stride;
     std::fill_n(to, value_dim, 0.0F);
     float maximum = kMinusInfinity;
-    for (int64_t i = 0; i < parts; ++i) maximum = std::max(maximum, part_lse[i * rows + r]);
+    // NaN stays: std::max would pass over it, and a row of nothing but NaN would seem to see nothing.
+    for (int64_t i = 0; i < parts && !std::isnan(maximum); ++i) {
+      const float part = part_lse[i * rows + r];
+      if (!(part <= maximum)) maximum = part;
+    }
     lse[r] = maximum;
     if (maximum == kMinusInfinity) continue;
     double sum = 0;

@@ -43,10 +43,10 @@ inline constexpr int64_t kPackingRows = 24;
 /// before, they are streamed once for each group of heads, split over the threads at every kSplitEntries
 /// keys. Which of the two, and every sum, depends on the shape alone, so the bits do not depend on the
 /// threads. Many rows with bfloat16 keys and values and without bias go by AMX tiles where the table has
-/// them, and then queries and weights are rounded to bfloat16 as well (dense_amx.hpp); otherwise the storage
-/// of keys and values changes no bit of what the same numbers give in float32. Memory: packed copies of the
-/// KV heads in work (all of them up to 256 MiB), kept by the calling thread for the next call. [any thread;
-/// TBB]
+/// them, and all numbers are finite, and then queries and weights are rounded to bfloat16 as well
+/// (dense_amx.hpp); otherwise the storage of keys and values changes no bit of what the same numbers give in
+/// float32. Memory: packed copies of the KV heads in work (all of them up to 256 MiB), kept by the calling
+/// thread for the next call. [any thread; TBB]
 template <class Element>
 void dense_attention(const KernelTable& kernels, const DenseArgumentsOf<Element>& arguments);
 

@@ -82,6 +82,12 @@ bool ListUnion::unite(const KernelTable& kernels, std::span<const KeyList> lists
   return true;
 }
 
+uint64_t ListUnion::bytes() const {
+  uint64_t total = ids_.bytes() + members_.bytes() + log_weight_.bytes();
+  for (const auto& ids : expanded_) total += ids.capacity() * sizeof(int32_t);
+  return total;
+}
+
 /// 0 for the members of a part, -inf for others.
 void ListUnion::mark(size_t part, float* weight) const {
   const auto none = std::bit_cast<uint32_t>(-std::numeric_limits<float>::infinity());

@@ -38,6 +38,8 @@ class ListUnion {
 
   /// Whether the last attend() went over the union.
   bool united() const { return united_; }
+  /// Memory that it keeps.
+  uint64_t bytes() const;
 
  private:
   bool unite(const KernelTable& kernels, std::span<const KeyList> lists);
